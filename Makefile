@@ -1,0 +1,74 @@
+# `make` prints the targets. Tools are built into .bin from the modules under tools/, whose go.sum pins them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 5s
+
+BIN      := $(CURDIR)/.bin
+SERVICES := auth registry connector frontdoor
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-X github.com/dialback/dialback/internal/version.Version=$(VERSION)'
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build every binary into bin/
+	$(GO_BUILD) -o bin/dialback ./cmd/agent
+	$(GO_BUILD) -o bin/dialbackd ./cmd/standalone
+	$(GO_BUILD) -o bin/ ./cmd/dialbackctl $(foreach s,$(SERVICES),./services/$(s)/cmd/$(s))
+
+.PHONY: demo
+demo: build ## Serve a sample page through dialbackd and an agent; Ctrl-C ends it
+	bin/dialbackd demo
+
+.PHONY: test
+test: test-unit test-e2e ## Run every test with the race detector; installs what it needs (as root, on Debian)
+
+.PHONY: test-unit
+test-unit: .bin/.test.stamp ## Run the tests of every module but test/e2e
+	hack/install-packages gcc
+	hack/test unit
+
+.PHONY: test-e2e
+test-e2e: .bin/.test.stamp build ## Run the end-to-end tests
+	hack/install-packages gcc nginx curl openssl nc h2load python3 ca-certificates
+	hack/test e2e
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (5s)
+	hack/fuzz $(FUZZTIME)
+
+.PHONY: lint
+lint: .bin/.lint.stamp .bin/.buf.stamp ## Check style, dependency rules, protos and scripts
+	hack/lint
+
+.PHONY: generate
+generate: .bin/.gen.stamp .bin/.buf.stamp ## Generate api/gen from api/proto
+	$(BIN)/buf generate
+
+.PHONY: check-generate
+check-generate: .bin/.gen.stamp .bin/.buf.stamp ## Fail if api/gen is not what `make generate` writes
+	hack/check-generate
+
+.PHONY: tidy
+tidy: ## Tidy every go.mod
+	hack/modules --all | while read -r dir; do GOWORK=off go -C "$$dir" mod tidy; done
+
+.PHONY: tools
+tools: $(foreach t,buf gen lint test,.bin/.$(t).stamp) ## Build the pinned tools into .bin/
+
+.PHONY: ci
+ci: ## Run all that CI runs, with the time of each step
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .bin
+
+.bin/.%.stamp: tools/%/go.mod tools/%/go.sum
+	GOWORK=off GOBIN=$(BIN) go -C tools/$* install tool
+	@touch $@
