@@ -1,0 +1,3 @@
+module github.com/dialback/dialback/services/frontdoor
+
+go 1.26.8
