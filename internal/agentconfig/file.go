@@ -1,0 +1,175 @@
+package agentconfig
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dialback/dialback/internal/agent/privatefile"
+)
+
+const (
+	// formatVersion is the format that this package writes and reads.
+	formatVersion = 1
+	// maxSize bounds what Load reads.
+	maxSize = 1 << 20
+)
+
+// Config is the whole file.
+type Config struct {
+	// Version of the format: 1.
+	Version int `yaml:"version"`
+	// Default names the server that is used when none is asked for.
+	Default string `yaml:"default,omitempty"`
+	// Servers by address, "host:port".
+	Servers map[string]Server `yaml:"servers,omitempty"`
+}
+
+// DefaultPath returns where the file is when nobody says otherwise, for
+// instance ~/.config/dialback/config.yaml.
+func DefaultPath() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("find the folder of configuration files: %w; give the file with --config", err)
+	}
+	return filepath.Join(dir, "dialback", "config.yaml"), nil
+}
+
+// Load reads and checks the file. A file that does not exist is an empty
+// configuration. Errors name the file and, where there is one, the line.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path) // #nosec G304 -- the user's own choice
+	if errors.Is(err, os.ErrNotExist) {
+		return &Config{Version: formatVersion}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	c, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Save checks the configuration and replaces the file with it.
+func (c *Config) Save(path string) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := errors.Join(enc.Encode(c), enc.Close()); err != nil {
+		return err
+	}
+	return privatefile.Write(path, b.Bytes())
+}
+
+// AddServer adds a server, or replaces it, and leaves the others as they are.
+// The first one becomes the default, a later one if asDefault says so.
+func (c *Config) AddServer(address string, s Server, asDefault bool) error {
+	canonical, err := ParseAddress(address)
+	if err != nil {
+		return err
+	}
+	if err := s.validate(canonical); err != nil {
+		return err
+	}
+	if c.Servers == nil {
+		c.Servers = map[string]Server{}
+	}
+	c.Servers[canonical] = s
+	if asDefault || c.Default == "" {
+		c.Default = canonical
+	}
+	return nil
+}
+
+func parse(data []byte) (*Config, error) {
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("larger than %d bytes", maxSize)
+	}
+	c := &Config{}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	switch err := dec.Decode(c); {
+	case errors.Is(err, io.EOF):
+		return &Config{Version: formatVersion}, nil
+	case err != nil:
+		return nil, plain(err)
+	}
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one YAML document")
+	}
+	if err := c.canonicalize(); err != nil {
+		return nil, err
+	}
+	return c, c.validate()
+}
+
+// canonicalize gives every address the form that lookups use.
+func (c *Config) canonicalize() error {
+	servers := make(map[string]Server, len(c.Servers))
+	for address, s := range c.Servers {
+		canonical, err := ParseAddress(address)
+		if err != nil {
+			return fmt.Errorf("servers: %w", err)
+		}
+		if _, twice := servers[canonical]; twice {
+			return fmt.Errorf("servers: %s is there twice", canonical)
+		}
+		servers[canonical] = s
+	}
+	c.Servers = servers
+	if c.Default == "" {
+		return nil
+	}
+	canonical, err := ParseAddress(c.Default)
+	if err != nil {
+		return fmt.Errorf("default: %w", err)
+	}
+	c.Default = canonical
+	return nil
+}
+
+func (c *Config) validate() error {
+	if c.Version != formatVersion {
+		return fmt.Errorf("version is %d, this program reads version %d", c.Version, formatVersion)
+	}
+	for address, s := range c.Servers {
+		if err := s.validate(address); err != nil {
+			return fmt.Errorf("servers: %s: %w", address, err)
+		}
+	}
+	if _, ok := c.Servers[c.Default]; c.Default != "" && !ok {
+		return fmt.Errorf("default: %s is not among the servers", c.Default)
+	}
+	return nil
+}
+
+var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// plain takes the names of Go types out of the decoder's messages.
+func plain(err error) error {
+	var typeErr *yaml.TypeError
+	if !errors.As(err, &typeErr) {
+		return err
+	}
+	problems := make([]error, len(typeErr.Errors))
+	for i, text := range typeErr.Errors {
+		problems[i] = errors.New(unknownField.ReplaceAllString(text, `unknown key "$1"`))
+	}
+	return errors.Join(problems...)
+}
