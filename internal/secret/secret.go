@@ -1,57 +1,31 @@
-// Package secret keeps secrets out of logs, errors and dumps: once a credential
-// is inside a process it travels as a Text, which prints as "***".
+// Package secret keeps authtokens, passwords and keys out of logs, error texts
+// and dumps of a configuration.
 package secret
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"io"
 	"log/slog"
 )
 
-const shown = "***"
+const hidden = "***"
 
-// Text is a text that only Reveal shows. It lies behind a pointer, so that
-// reflection over a struct that has one in an unexported field prints an
-// address, and == cannot be mistaken for a comparison.
-type Text struct {
-	value *string
+// String is a text that prints as "***" in every form: fmt, slog, JSON, YAML. Keep
+// it in exported fields: fmt prints unexported ones without asking their methods.
+type String string
+
+// Reveal returns the text itself. Its callers are the places that use the secret.
+func (s String) Reveal() string { return string(s) }
+
+func (String) String() string { return hidden }
+
+// Format covers the verbs that would pass String by, such as %d and %#v.
+func (String) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, hidden) // fmt's buffer takes everything
 }
 
-// New returns s as a secret.
-func New(s string) Text { return Text{value: &s} }
+// LogValue is what slog's handlers print.
+func (String) LogValue() slog.Value { return slog.StringValue(hidden) }
 
-// Reveal returns the text itself: for the wire and for hashing, never for a log.
-func (t Text) Reveal() string {
-	if t.value == nil {
-		return ""
-	}
-	return *t.value
-}
-
-// Empty reports whether there is no text.
-func (t Text) Empty() bool { return t.Reveal() == "" }
-
-// Hash returns the SHA-256, which is what may be stored. That is enough for
-// secrets of 256 random bits; a password wants a slow, salted hash.
-func (t Text) Hash() [sha256.Size]byte { return sha256.Sum256([]byte(t.Reveal())) }
-
-// Matches reports whether hash is that of t, in a time that does not depend on
-// where they differ.
-func (t Text) Matches(hash [sha256.Size]byte) bool {
-	own := t.Hash()
-	return subtle.ConstantTimeCompare(own[:], hash[:]) == 1
-}
-
-// String returns "***".
-func (Text) String() string { return shown }
-
-// Format writes "***" for every verb.
-func (Text) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, shown) }
-
-// LogValue returns "***".
-func (Text) LogValue() slog.Value { return slog.StringValue(shown) }
-
-// MarshalText returns "***", for JSON and YAML.
-func (Text) MarshalText() ([]byte, error) { return []byte(shown), nil }
+// MarshalText is what encoding/json and YAML write.
+func (String) MarshalText() ([]byte, error) { return []byte(hidden), nil }

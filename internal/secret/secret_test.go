@@ -9,54 +9,43 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/dialback/dialback/internal/secret"
 )
 
-const hidden = "correct-horse-battery"
-
-type holder struct {
-	Public  secret.Text
-	private secret.Text
-}
-
-func TestNothingPrintsIt(t *testing.T) {
+func TestNothingPrintsASecret(t *testing.T) {
 	t.Parallel()
-	text := secret.New(hidden)
-	h := holder{Public: text, private: text}
+	type holder struct {
+		Name   string
+		Secret secret.String
+		List   []secret.String
+	}
+	h := holder{Name: "n", Secret: "hunter2", List: []secret.String{"hunter2"}}
 	var out bytes.Buffer
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		fmt.Fprintf(&out, verb+"\n", text)
-		fmt.Fprintf(&out, verb+"\n", &text)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
+		fmt.Fprintf(&out, verb+"\n", h.Secret)
 		fmt.Fprintf(&out, verb+"\n", h)
 		fmt.Fprintf(&out, verb+"\n", &h)
 	}
-	slog.New(slog.NewTextHandler(&out, nil)).Info("text", "secret", text, "holder", h)
-	slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "secret", text, "holder", h)
-	if err := json.NewEncoder(&out).Encode(h); err != nil {
+	slog.New(slog.NewTextHandler(&out, nil)).Info("text", "secret", h.Secret, "holder", h)
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "secret", h.Secret, "holder", h)
+	asJSON, err1 := json.Marshal(h)
+	asYAML, err2 := yaml.Marshal(h)
+	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintln(&out, errors.New(fmt.Sprint("wrapped ", text)))
-
-	for _, form := range []string{hidden, fmt.Sprintf("%x", hidden)} {
-		if strings.Contains(out.String(), form) {
-			t.Errorf("the output shows the secret:\n%s", out.String())
+	out.Write(asJSON)
+	out.Write(asYAML)
+	for _, leak := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), fmt.Sprintf("%X", "hunter2")} {
+		if strings.Contains(out.String(), leak) {
+			t.Errorf("%q leaks in:\n%s", leak, out.String())
 		}
 	}
-}
-
-func TestRevealAndMatch(t *testing.T) {
-	t.Parallel()
-	text := secret.New(hidden)
-	if text.Reveal() != hidden || text.Empty() {
-		t.Errorf("Reveal() = %q", text.Reveal())
+	if !strings.Contains(string(asJSON), `"Secret":"***"`) {
+		t.Errorf("JSON: %s", asJSON)
 	}
-	if !text.Matches(secret.New(hidden).Hash()) {
-		t.Error("a secret does not match its own hash")
-	}
-	if text.Matches(secret.New(hidden + " ").Hash()) {
-		t.Error("a secret matches another's hash")
-	}
-	if zero := (secret.Text{}); zero.Reveal() != "" || !zero.Empty() {
-		t.Error("the zero Text is not empty")
+	if h.Secret.Reveal() != "hunter2" {
+		t.Error("Reveal lost the secret")
 	}
 }
