@@ -1,0 +1,61 @@
+package registryclient
+
+import (
+	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/services/frontdoor/internal/route"
+)
+
+func claimOf(c *registryv1.Claim) route.Claim {
+	return route.Claim{
+		Hostname:   c.GetHostname(),
+		Parked:     c.GetState() == registryv1.ClaimState_CLAIM_STATE_PARKED,
+		Generation: c.GetGeneration(),
+		AccountID:  c.GetAccountId(),
+		Agent:      route.Agent{ID: c.GetAgentId(), Instance: InstanceOf(c.GetInstance())},
+		TunnelID:   c.GetTunnelId(),
+		Protocol:   protocolOf(c.GetProtocol()),
+		Options:    c.GetOptions(),
+		Critical:   c.GetCritical(),
+		Revision:   c.GetRevision(),
+	}
+}
+
+// InstanceOf reads an instance from the wire. One of a wrong length matches none.
+func InstanceOf(b []byte) (i route.Instance) {
+	if len(b) == len(i) {
+		copy(i[:], b)
+	}
+	return i
+}
+
+func protocolOf(p proxyv1.Protocol) route.Protocol {
+	switch p {
+	case proxyv1.Protocol_PROTOCOL_HTTP:
+		return route.ProtocolHTTP
+	case proxyv1.Protocol_PROTOCOL_TCP:
+		return route.ProtocolTCP
+	case proxyv1.Protocol_PROTOCOL_TLS:
+		return route.ProtocolTLS
+	case proxyv1.Protocol_PROTOCOL_UDP:
+		return route.ProtocolUDP
+	}
+	return route.ProtocolUnknown
+}
+
+func attachmentOf(a *registryv1.Attachment) route.Attachment {
+	return route.Attachment{
+		Hostname: a.GetHostname(), Generation: a.GetGeneration(),
+		ConnectorID: a.GetConnectorId(), SessionID: a.GetSessionId(),
+	}
+}
+
+func connectorOf(n *registryv1.Node) route.Connector {
+	return route.Connector{
+		ID: n.GetId(), Address: n.GetAddress(), Registration: n.GetRegistration(), Synced: n.GetSynced(),
+	}
+}
+
+func positionOf(p *registryv1.Position) route.Position {
+	return route.Position{Epoch: p.GetEpoch(), Revision: p.GetRevision()}
+}

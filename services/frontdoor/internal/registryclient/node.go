@@ -1,0 +1,120 @@
+package registryclient
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/errs"
+)
+
+const nodeCallTimeout = 5 * time.Second
+
+var errNodeUnknown = errs.New(errs.NotFound, errs.ReasonNodeUnknown, "")
+
+// Node keeps this frontdoor's entry in the node table.
+type Node struct {
+	client registryv1.NodeServiceClient
+	log    *slog.Logger
+	kick   chan struct{} // a heartbeat is wanted now
+
+	mu           sync.Mutex
+	record       *registryv1.Node
+	registration int64 // 0: not registered
+}
+
+// NewNode returns an entry that Run enters and renews.
+func NewNode(conn grpc.ClientConnInterface, record *registryv1.Node, log *slog.Logger) *Node {
+	record.State = registryv1.NodeState_NODE_STATE_READY
+	return &Node{
+		client: registryv1.NewNodeServiceClient(conn), record: record, log: log,
+		kick: make(chan struct{}, 1),
+	}
+}
+
+// Run registers and renews until ctx ends. A registry that is away is asked
+// again and again: visitors are served meanwhile.
+func (n *Node) Run(ctx context.Context) error {
+	wait := retryMin
+	for {
+		ttl, err := n.beat(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		next := ttl / 3
+		if err != nil {
+			n.log.Warn("the registry does not hear of this frontdoor", "error", err)
+			next, wait = wait, min(2*wait, retryMax)
+		} else {
+			wait = retryMin
+		}
+		timer := time.NewTimer(max(next, retryMin))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-n.kick:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// beat sends a heartbeat, or registers if there is nothing to renew.
+func (n *Node) beat(ctx context.Context) (ttl time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, nodeCallTimeout)
+	defer cancel()
+	record, registration := n.current()
+	if registration != 0 {
+		answer, err := n.client.Heartbeat(ctx, &registryv1.HeartbeatRequest{
+			NodeId: record.GetId(), Registration: registration, State: record.GetState(),
+		})
+		if !errors.Is(err, errNodeUnknown) {
+			return answer.GetLeaseTtl().AsDuration(), err
+		}
+		n.log.Warn("the registry has forgotten this frontdoor; registering again")
+	}
+	answer, err := n.client.RegisterNode(ctx, &registryv1.RegisterNodeRequest{Node: record})
+	if err != nil {
+		return 0, err
+	}
+	n.mu.Lock()
+	n.registration = answer.GetRegistration()
+	n.mu.Unlock()
+	return answer.GetLeaseTtl().AsDuration(), nil
+}
+
+func (n *Node) current() (*registryv1.Node, int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return proto.CloneOf(n.record), n.registration
+}
+
+// Drain says at once, and from now on, that nothing new is wanted here.
+func (n *Node) Drain() {
+	n.mu.Lock()
+	n.record.State = registryv1.NodeState_NODE_STATE_DRAINING
+	n.mu.Unlock()
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Leave takes the entry out of the table.
+func (n *Node) Leave(ctx context.Context) error {
+	record, registration := n.current()
+	if registration == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, nodeCallTimeout)
+	defer cancel()
+	_, err := n.client.DeregisterNode(ctx, &registryv1.DeregisterNodeRequest{NodeId: record.GetId(), Registration: registration})
+	return err
+}

@@ -1,0 +1,81 @@
+package route
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// publish makes what the record says visible to readers, and wakes who waits
+// for it. A record that says nothing any more is dropped.
+func (t *Table) publish(hostname string) {
+	r := t.records[hostname]
+	if r == nil {
+		t.store(hostname, nil)
+		return
+	}
+	if r.claim == nil {
+		if len(r.attachments) == 0 {
+			delete(t.records, hostname)
+		}
+		t.store(hostname, nil)
+		return
+	}
+	usable := t.usable(r)
+	switch {
+	case len(usable) > 0:
+		r.lostAt = time.Time{}
+	case r.lostAt.IsZero():
+		r.lostAt = t.now()
+	}
+	t.store(hostname, &Route{Claim: *r.claim, Attachments: usable, LostAt: r.lostAt})
+	if len(usable) > 0 {
+		t.routable(r.claim.Agent.ID)
+	}
+}
+
+func (t *Table) store(hostname string, route *Route) {
+	s := t.shard(hostname)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if route == nil {
+		delete(s.routes, hostname)
+		return
+	}
+	s.routes[hostname] = route
+}
+
+// usable returns the attachments of the claim's generation, best first.
+func (t *Table) usable(r *record) []Attachment {
+	var list []*attachment
+	for _, a := range r.attachments {
+		if a.Generation == r.claim.Generation && !r.claim.Parked {
+			list = append(list, a)
+		}
+	}
+	slices.SortFunc(list, func(a, b *attachment) int {
+		return cmp.Or(
+			cmp.Compare(t.rank(a), t.rank(b)),
+			cmp.Compare(a.ConnectorID, b.ConnectorID),
+			cmp.Compare(a.SessionID, b.SessionID),
+		)
+	})
+	out := make([]Attachment, len(list))
+	for i, a := range list {
+		out[i] = a.Attachment
+	}
+	return out
+}
+
+// rank orders attachments: a connector that we have no stream to comes last,
+// for it may be dead; a suspect attachment comes behind a sure one.
+func (t *Table) rank(a *attachment) int {
+	n := 0
+	if c := t.connectors[a.ConnectorID]; c == nil || c.unlinked {
+		n += 2
+	}
+	if !a.suspectAt.IsZero() {
+		n++
+	}
+	return n
+}

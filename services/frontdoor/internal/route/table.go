@@ -1,0 +1,168 @@
+package route
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// suspectFor is how long an attachment whose lease ran out is used without
+// another word about it.
+const suspectFor = 10 * time.Minute
+
+const shards = 64 // a power of two
+
+// Table is the copy of the registry's mapping. Reading it takes a shared lock
+// of one shard and allocates nothing; writers are serialized.
+type Table struct {
+	now      func() time.Time
+	routable func(agentID string) // called when a route of that agent has changed and has attachments
+	seed     maphash.Seed
+	read     [shards]shard
+	progress atomic.Pointer[progress]
+
+	mu         sync.Mutex // guards all below, and the order of publishing
+	records    map[string]*record
+	connectors map[string]*connector
+	suspects   int
+}
+
+type shard struct {
+	mu     sync.RWMutex
+	routes map[string]*Route
+	_      [32]byte // keeps neighbours' locks off this cache line
+}
+
+type progress struct {
+	position Position
+	at       time.Time
+}
+
+// record is all that is known of one hostname.
+type record struct {
+	hostname    string
+	claim       *Claim // nil: its attachments came first
+	attachments map[sessionKey]*attachment
+	lostAt      time.Time
+	orphanAt    time.Time // since when a snapshot has not named the claim; zero: it has
+}
+
+type sessionKey struct{ connector, session string }
+
+type attachment struct {
+	Attachment
+	registration int64     // the connector's, when it was last asserted
+	suspectAt    time.Time // since when it is suspect; zero: it is sure
+}
+
+// connector is a node and what it has said about its attachments.
+type connector struct {
+	Connector
+	present  bool // in the node table
+	unlinked bool // our stream to it is broken
+	sessions map[string]map[string]*attachment
+}
+
+// NewTable returns an empty table. routable is told of agents that became
+// reachable, or reachable in another way; it must not block.
+func NewTable(now func() time.Time, routable func(agentID string)) *Table {
+	t := &Table{
+		now: now, routable: routable, seed: maphash.MakeSeed(),
+		records: map[string]*record{}, connectors: map[string]*connector{},
+	}
+	for i := range t.read {
+		t.read[i].routes = map[string]*Route{}
+	}
+	t.progress.Store(&progress{at: now()})
+	return t
+}
+
+// Lookup returns the route of a canonical hostname, nil if none is known.
+func (t *Table) Lookup(hostname string) *Route {
+	s := t.shard(hostname)
+	s.mu.RLock()
+	r := s.routes[hostname]
+	s.mu.RUnlock()
+	return r
+}
+
+// Progress returns how far the table has followed the registry, and the time
+// since it last heard of it.
+func (t *Table) Progress() (Position, time.Duration) {
+	p := t.progress.Load()
+	return p.position, t.now().Sub(p.at)
+}
+
+// Advance notes that everything up to the position has been applied.
+func (t *Table) Advance(p Position) {
+	t.progress.Store(&progress{position: p, at: t.now()})
+}
+
+func (t *Table) shard(hostname string) *shard {
+	return &t.read[maphash.String(t.seed, hostname)&(shards-1)]
+}
+
+// record returns the record of a hostname, a new one if there is none.
+func (t *Table) record(hostname string) *record {
+	r := t.records[hostname]
+	if r == nil {
+		r = &record{hostname: hostname, attachments: map[sessionKey]*attachment{}}
+		t.records[hostname] = r
+	}
+	return r
+}
+
+func (t *Table) connector(id string) *connector {
+	c := t.connectors[id]
+	if c == nil {
+		c = &connector{Connector: Connector{ID: id}, sessions: map[string]map[string]*attachment{}}
+		t.connectors[id] = c
+	}
+	return c
+}
+
+// attach enters an attachment as sure, under its connector's registration.
+func (t *Table) attach(a Attachment) {
+	key := sessionKey{a.ConnectorID, a.SessionID}
+	r, c := t.record(a.Hostname), t.connector(a.ConnectorID)
+	if old := r.attachments[key]; old != nil {
+		t.setSuspect(old, time.Time{})
+	}
+	entry := &attachment{Attachment: a, registration: c.Registration}
+	r.attachments[key] = entry
+	if c.sessions[a.SessionID] == nil {
+		c.sessions[a.SessionID] = map[string]*attachment{}
+	}
+	c.sessions[a.SessionID][a.Hostname] = entry
+}
+
+// detach removes an attachment. It leaves publishing to the caller.
+func (t *Table) detach(a *attachment) {
+	t.setSuspect(a, time.Time{})
+	if r := t.records[a.Hostname]; r != nil {
+		delete(r.attachments, sessionKey{a.ConnectorID, a.SessionID})
+	}
+	c := t.connectors[a.ConnectorID]
+	if c == nil {
+		return
+	}
+	delete(c.sessions[a.SessionID], a.Hostname)
+	if len(c.sessions[a.SessionID]) == 0 {
+		delete(c.sessions, a.SessionID)
+	}
+	if !c.present && len(c.sessions) == 0 {
+		delete(t.connectors, c.ID)
+	}
+}
+
+// setSuspect marks or clears, and keeps the count that makes Expire cheap.
+func (t *Table) setSuspect(a *attachment, at time.Time) {
+	switch {
+	case a.suspectAt.IsZero() && !at.IsZero():
+		t.suspects++
+	case !a.suspectAt.IsZero() && at.IsZero():
+		t.suspects--
+	}
+	a.suspectAt = at
+}
