@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	tcp  = proxyv1.Protocol_PROTOCOL_TCP
-	http = proxyv1.Protocol_PROTOCOL_HTTP
+	protoTCP  = proxyv1.Protocol_PROTOCOL_TCP
+	protoHTTP = proxyv1.Protocol_PROTOCOL_HTTP
 )
 
 func TestExchangesFollowEachOtherOnOneConnection(t *testing.T) {
@@ -19,7 +19,7 @@ func TestExchangesFollowEachOtherOnOneConnection(t *testing.T) {
 	services := make(chan *net.TCPConn, 1)
 	s, _ := pair(t, pipeTo(t, services))
 	for i := range 5 {
-		e := start(t, s, tcp)
+		e := start(t, s, protoTCP)
 		body := bytes.Repeat([]byte{byte(i)}, 100_000)
 		go func() {
 			_, _ = e.Write(body)

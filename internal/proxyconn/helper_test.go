@@ -166,3 +166,12 @@ func await[T any](t testing.TB, c <-chan T, what string) (v T) {
 		return v
 	}
 }
+
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}

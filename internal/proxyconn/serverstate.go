@@ -12,8 +12,8 @@ import (
 // with the connection's mu held.
 
 func (e *ServerExchange) onAck(*proxyv1.Ack) error {
-	if e.hasAck {
-		return violation("a second ACK")
+	if e.hasAck || e.resetReceived {
+		return violation("an ACK out of turn")
 	}
 	e.hasAck = true
 	close(e.acked)
@@ -24,7 +24,7 @@ func (e *ServerExchange) onAck(*proxyv1.Ack) error {
 }
 
 func (e *ServerExchange) onResp(r *proxyv1.Resp) error {
-	if !e.hasAck || e.hasResp {
+	if !e.hasAck || e.hasResp || e.resetReceived {
 		return violation("a RESP out of turn")
 	}
 	e.hasResp = true
