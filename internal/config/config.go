@@ -52,27 +52,27 @@ func newParser(cli any, opts Options) (*kong.Kong, error) {
 	if opts.Stdout == nil {
 		opts.Stdout = os.Stdout
 	}
-	if opts.Exit == nil {
-		opts.Exit = os.Exit
-	}
 	flags := &common{}
 	file := &fileResolver{}
 	vars := kong.Vars(opts.Vars).CloneWith(kong.Vars{"version": opts.Version})
-	parser, err := kong.New(cli,
+	options := []kong.Option{
 		kong.Name(opts.Name),
 		kong.Description(opts.Description),
 		vars,
 		kong.Embed(flags),
 		kong.Resolvers(file),
 		kong.Writers(opts.Stdout, opts.Stdout),
-		kong.Exit(opts.Exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.PostBuild(func(k *kong.Kong) error {
 			file.flags = allFlags(k.Model.Node)
 			nameVariables(file.flags, opts.EnvPrefix)
 			return nil
 		}),
-	)
+	}
+	if opts.Exit != nil {
+		options = append(options, kong.Exit(opts.Exit))
+	}
+	parser, err := kong.New(cli, options...)
 	if err != nil {
 		return nil, fmt.Errorf("the flags of %s: %w", opts.Name, err)
 	}

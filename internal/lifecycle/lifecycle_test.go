@@ -89,11 +89,11 @@ func TestAnEarlyEndEndsTheGroup(t *testing.T) {
 		task func(context.Context) error
 		want error
 	}{
-		"error":      {func(context.Context) error { return errBoom }, errBoom},
-		"nil":        {func(context.Context) error { return nil }, lifecycle.ErrEarlyEnd},
-		"cancelled":  {func(context.Context) error { return context.Canceled }, context.Canceled},
-		"panic":      {func(context.Context) error { panic("boom") }, nil},
-		"nil deref.": {func(context.Context) error { var p *int; return errors.New(string(rune(*p))) }, nil},
+		"error":     {func(context.Context) error { return errBoom }, errBoom},
+		"nil":       {func(context.Context) error { return nil }, lifecycle.ErrEarlyEnd},
+		"cancelled": {func(context.Context) error { return context.Canceled }, context.Canceled},
+		"panic":     {func(context.Context) error { panic("boom") }, nil},
+		"range":     {func(context.Context) error { return errors.New(strings.Fields("a b")[2]) }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

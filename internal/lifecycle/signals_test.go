@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -23,10 +22,10 @@ func TestSignalledChild(t *testing.T) {
 	}
 	ctx, stop := lifecycle.Signals(context.Background())
 	defer stop()
-	fmt.Println("ready")
+	_, _ = os.Stdout.WriteString("ready\n")
 	<-ctx.Done()
-	fmt.Println(context.Cause(ctx))
-	time.Sleep(time.Minute) // a drain that takes too long
+	_, _ = os.Stdout.WriteString(context.Cause(ctx).Error() + "\n")
+	<-time.After(time.Minute) // a drain that takes too long
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
@@ -34,7 +33,11 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSignalledChild$", "-test.v")
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestSignalledChild$", "-test.v")
 			cmd.Env = append(os.Environ(), childEnv+"=1")
 			out, err := cmd.StdoutPipe()
 			if err != nil {
@@ -53,8 +56,12 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
+			err = signalUntil(t, cmd, sig, ended)
 			var exit *exec.ExitError
-			if err := signalUntil(t, cmd, sig, ended); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != sig {
+			if !errors.As(err, &exit) {
+				t.Fatalf("the child ended with %v, want %v", err, sig)
+			}
+			if status, ok := exit.Sys().(syscall.WaitStatus); !ok || status.Signal() != sig {
 				t.Errorf("the child ended with %v, want %v", err, sig)
 			}
 		})

@@ -18,12 +18,12 @@ func TestACollectorThatIsAwayCostsOneLineAMinute(t *testing.T) {
 		away := errors.New("collector is away")
 		for range 59 {
 			h.Handle(away)
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		if n := strings.Count(out.String(), "\n"); n != 1 {
 			t.Errorf("%d lines in the first minute", n)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		h.Handle(away)
 		if !strings.Contains(out.String(), "suppressed=58") {
 			t.Errorf("the second line does not count:\n%s", out.String())

@@ -13,11 +13,11 @@ import (
 // "debug", "info", "warn" or "error" on, and adds trace_id and span_id to lines that
 // are logged with a context (log.InfoContext) in which there is a span.
 func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var min slog.Level
-	if err := min.UnmarshalText([]byte(level)); err != nil {
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("the log level is %q; use debug, info, warn or error", level)
 	}
-	opts := &slog.HandlerOptions{Level: min}
+	opts := &slog.HandlerOptions{Level: least}
 	switch format {
 	case "text":
 		return slog.New(tracedHandler{slog.NewTextHandler(w, opts)}), nil

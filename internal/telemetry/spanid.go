@@ -33,7 +33,7 @@ func WithSpanID(ctx context.Context, id trace.SpanID) context.Context {
 func NewSpanID() trace.SpanID {
 	for {
 		var id trace.SpanID
-		binary.BigEndian.PutUint64(id[:], rand.Uint64())
+		binary.BigEndian.PutUint64(id[:], rand.Uint64()) //nolint:gosec // an id, no secret: what it may do is guarded by TraceMAC
 		if id.IsValid() {
 			return id
 		}
@@ -47,8 +47,8 @@ type idGenerator struct{}
 func (g idGenerator) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
 	for {
 		var id trace.TraceID
-		binary.BigEndian.PutUint64(id[:8], rand.Uint64())
-		binary.BigEndian.PutUint64(id[8:], rand.Uint64())
+		binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // an id, no secret: what it may do is guarded by TraceMAC
+		binary.BigEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // an id, no secret: what it may do is guarded by TraceMAC
 		if id.IsValid() {
 			return id, g.NewSpanID(ctx, id)
 		}
