@@ -1,0 +1,53 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dialback/dialback/internal/hostname"
+)
+
+// Config is what a registry is told.
+type Config struct {
+	// Domain is the deployment's: subdomains and random names live below it.
+	Domain string
+	// LeaseTTL is how long a node lives without a heartbeat, in whole seconds.
+	LeaseTTL time.Duration
+	// Grace is how long a name is kept for an agent that is not there, counted
+	// only while this registry serves.
+	Grace time.Duration
+	// Park is how long a random name is kept for its tunnel after its end.
+	Park time.Duration
+	// DrainTimeout bounds a stop.
+	DrainTimeout time.Duration
+	// History is how many changes are kept for watches to be resumed.
+	History int
+}
+
+// Default returns the configuration of a deployment with this domain.
+func Default(domain string) Config {
+	return Config{
+		Domain:       domain,
+		LeaseTTL:     10 * time.Second,
+		Grace:        time.Minute,
+		Park:         30 * 24 * time.Hour,
+		DrainTimeout: 10 * time.Second,
+		History:      1 << 18,
+	}
+}
+
+// Validate says what is wrong, all of it.
+func (c Config) Validate() error {
+	var faults []error
+	if name, err := hostname.Normalize(c.Domain); err != nil || name != c.Domain {
+		faults = append(faults, fmt.Errorf("the domain %q is not a hostname in lower case", c.Domain))
+	}
+	if c.LeaseTTL < time.Second || c.LeaseTTL%time.Second != 0 {
+		faults = append(faults, fmt.Errorf("a lease of %v: want whole seconds", c.LeaseTTL))
+	}
+	if c.Grace <= 0 || c.Park <= 0 || c.DrainTimeout <= 0 || c.History <= 0 {
+		faults = append(faults, errors.New("grace, park, drain timeout and history must be positive"))
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,61 @@
+package directory
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/dialback/dialback/internal/hostname"
+)
+
+// NodeKind is what a node does, by its number in the contract.
+type NodeKind int32
+
+// The kinds.
+const (
+	Connector NodeKind = 1
+	Frontdoor NodeKind = 2
+)
+
+// NodeState is where a node is in its life, by its number in the contract.
+type NodeState int32
+
+// The states. A node without a record is gone.
+const (
+	Ready    NodeState = 1
+	Draining NodeState = 2
+)
+
+// Node is a connector or a frontdoor.
+type Node struct {
+	Kind           NodeKind
+	ID             string
+	State          NodeState
+	Address        string
+	AgentAddresses []string
+	Version        string
+	Capabilities   []string
+}
+
+// lacks returns the first of the options that the node does not know, or "".
+func (n Node) lacks(options []string) string {
+	i := slices.IndexFunc(options, func(o string) bool { return !slices.Contains(n.Capabilities, o) })
+	if i < 0 {
+		return ""
+	}
+	return options[i]
+}
+
+// CheckNodeID holds if id is one that the bearer of a certificate with this
+// name may use: the name, a hyphen, and a suffix of 4 to 32 lower-case letters
+// and digits. The suffix has no hyphen, so that "a" cannot be "a-b-x1y2". Ids
+// are labels of server names.
+func CheckNodeID(id, name string) error {
+	suffix, ok := strings.CutPrefix(id, name+"-")
+	if !ok || len(suffix) < 4 || len(suffix) > 32 || strings.Trim(suffix, "0123456789abcdefghijklmnopqrstuvwxyz") != "" {
+		return ErrDenied.WithMessage("%.80q is not a node id of %q: that is the name, a hyphen and 4 to 32 lower-case letters and digits, new at each start", id, name)
+	}
+	if label, err := hostname.Label(id); err != nil || label != id {
+		return ErrDenied.WithMessage("%.80q cannot be a node id: it is not a label of a server name", id)
+	}
+	return nil
+}

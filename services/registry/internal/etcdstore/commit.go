@@ -1,0 +1,163 @@
+package etcdstore
+
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
+
+	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
+	"github.com/dialback/dialback/services/registry/internal/directory"
+)
+
+// Commit makes the changes of a plan in one transaction.
+func (s *Store) Commit(ctx context.Context, plan directory.Plan) error {
+	b := &builder{keep: plan.Attach}
+	for _, t := range plan.Transitions {
+		b.transition(t)
+	}
+	b.entries(plan)
+	var otherwise []clientv3.Op
+	if plan.Attach != nil {
+		b.attach(*plan.Attach, plan.Registration)
+		otherwise = []clientv3.Op{clientv3.OpGet(nodeKey(directory.Connector, plan.Attach.Connector))}
+	}
+	b.explain()
+	if b.err != nil {
+		return b.err
+	}
+	resp, err := s.txn(ctx, b.compares, b.ops, otherwise)
+	if err != nil || resp.Succeeded {
+		return err
+	}
+	if plan.Attach != nil {
+		return conflict(resp, plan.Registration)
+	}
+	return directory.ErrConflict
+}
+
+// conflict tells why a transaction under a registration failed: its last
+// alternative operation read the node.
+func conflict(resp *clientv3.TxnResponse, registration int64) error {
+	kvs := resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs
+	if len(kvs) == 0 || kvs[0].Lease != registration {
+		return directory.ErrNodeUnknown
+	}
+	return directory.ErrConflict
+}
+
+// registered compares that a node has this registration, whatever else its
+// record says.
+func registered(kind directory.NodeKind, id string, registration int64) clientv3.Cmp {
+	return clientv3.Compare(clientv3.LeaseValue(nodeKey(kind, id)), "=", registration)
+}
+
+// builder gathers one transaction.
+type builder struct {
+	// keep is written by this transaction: etcd refuses to delete it as well.
+	keep     *directory.Attachment
+	compares []clientv3.Cmp
+	ops      []clientv3.Op
+	ended    []directory.Ended
+	err      error
+}
+
+// transition compares that nobody has changed the claim or added an attachment
+// since they were read. An attachment that has gone meanwhile changes nothing.
+func (b *builder) transition(t directory.Transition) {
+	host := t.Before.Hostname
+	b.compares = append(b.compares,
+		clientv3.Compare(clientv3.ModRevision(ClaimKey(host)), "=", int64(t.Before.Version)),
+		clientv3.Compare(clientv3.ModRevision(attachPrefix(host)).WithPrefix(), "<", t.Before.Revision+1))
+	if t.Claim == nil {
+		b.ops = append(b.ops, clientv3.OpDelete(ClaimKey(host)))
+	} else {
+		b.putClaim(t)
+	}
+	if !t.End {
+		return
+	}
+	for _, a := range t.Before.Attachments {
+		if b.keep == nil || attachKey(a) != attachKey(*b.keep) {
+			b.remove(a, t.Reason)
+		}
+	}
+}
+
+func (b *builder) putClaim(t directory.Transition) {
+	record, _ := t.Before.Record.(*storagev1.Claim)
+	stored := claimRecord(t.Claim, record)
+	if record != nil && proto.Equal(stored, record) {
+		return
+	}
+	value, err := encode(stored)
+	b.fail(err)
+	b.ops = append(b.ops, clientv3.OpPut(ClaimKey(t.Claim.Hostname), value))
+}
+
+// remove deletes an attachment on purpose.
+func (b *builder) remove(a directory.Attachment, reason directory.CloseReason) {
+	b.ops = append(b.ops, clientv3.OpDelete(attachKey(a)), clientv3.OpDelete(sessionKey(a)))
+	b.ended = append(b.ended, directory.Ended{Attachment: a, Reason: reason})
+}
+
+// entries keeps the tunnels' entries with the claims: a tunnel has an entry if
+// and only if a claim is for it.
+func (b *builder) entries(plan directory.Plan) {
+	before, after := map[directory.TunnelKey]string{}, map[directory.TunnelKey]string{}
+	for _, t := range plan.Transitions {
+		if t.Before.Claim != nil {
+			before[t.Before.Claim.Key()] = t.Before.Hostname
+		}
+		if t.Claim != nil {
+			after[t.Claim.Key()] = t.Claim.Hostname
+		}
+	}
+	for key := range before {
+		if _, kept := after[key]; !kept {
+			b.ops = append(b.ops, clientv3.OpDelete(tunnelKey(key)))
+		}
+	}
+	for key, host := range after {
+		if before[key] == host {
+			continue
+		}
+		value, err := encode(&storagev1.TunnelEntry{Hostname: host})
+		b.fail(err)
+		b.ops = append(b.ops, clientv3.OpPut(tunnelKey(key), value))
+	}
+	if t := plan.Tunnel; t != nil {
+		b.compares = append(b.compares,
+			clientv3.Compare(clientv3.ModRevision(tunnelKey(t.Key)), "=", int64(t.Version)))
+	}
+}
+
+func (b *builder) attach(a directory.Attachment, registration int64) {
+	b.compares = append(b.compares, registered(directory.Connector, a.Connector, registration))
+	b.putAttachment(a, registration)
+}
+
+func (b *builder) putAttachment(a directory.Attachment, registration int64) {
+	value, err := encodeAttachment(a)
+	b.fail(err)
+	entry, err := encode(&storagev1.SessionEntry{Hostname: a.Hostname})
+	b.fail(err)
+	lease := clientv3.WithLease(clientv3.LeaseID(registration))
+	b.ops = append(b.ops, clientv3.OpPut(attachKey(a), value, lease), clientv3.OpPut(sessionKey(a), entry, lease))
+}
+
+// explain leaves a word for what is removed, in the same revision.
+func (b *builder) explain() {
+	if len(b.ended) == 0 {
+		return
+	}
+	value, err := encodeEnded(b.ended)
+	b.fail(err)
+	b.ops = append(b.ops, clientv3.OpPut(EndedKey, value))
+}
+
+func (b *builder) fail(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}

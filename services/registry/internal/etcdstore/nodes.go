@@ -1,0 +1,143 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/services/registry/internal/directory"
+)
+
+// RegisterNode enters a node under a new lease. An earlier lease of the same
+// node is left to run out: what hangs on it serves until it is attached again.
+func (s *Store) RegisterNode(ctx context.Context, n directory.Node, ttl time.Duration) (int64, error) {
+	lease, err := s.grant(ctx, ttl)
+	if err != nil {
+		return 0, err
+	}
+	value, err := encodeNode(n, int64(lease))
+	if err == nil {
+		_, err = s.txn(ctx, nil, []clientv3.Op{clientv3.OpPut(nodeKey(n.Kind, n.ID), value, clientv3.WithLease(lease))}, nil)
+	}
+	if err != nil {
+		s.revoke(context.WithoutCancel(ctx), lease)
+		return 0, err
+	}
+	return int64(lease), nil
+}
+
+// Heartbeat renews the lease once; a registry keeps no lease alive by itself.
+func (s *Store) Heartbeat(ctx context.Context, kind directory.NodeKind, id string, registration int64, state directory.NodeState) error {
+	// The number is the caller's word: it must be its own lease.
+	if _, err := s.node(ctx, kind, id, registration); err != nil {
+		return err
+	}
+	if err := s.keepAlive(ctx, clientv3.LeaseID(registration)); err != nil {
+		return err
+	}
+	return s.changeNode(ctx, kind, id, registration, func(n *registryv1.Node) bool {
+		changed := n.GetState() != registryv1.NodeState(state)
+		n.State = registryv1.NodeState(state)
+		return changed
+	})
+}
+
+// DeregisterNode ends a node and what it has attached. One that is not there is
+// no error; one that has registered again is ErrNodeUnknown.
+func (s *Store) DeregisterNode(ctx context.Context, kind directory.NodeKind, id string, registration int64) error {
+	if _, err := s.node(ctx, kind, id, registration); err != nil {
+		if errors.Is(err, errNodeGone) {
+			return nil
+		}
+		return err
+	}
+	if kind == directory.Connector {
+		all := func(*mvccpb.KeyValue) bool { return true }
+		if err := s.removeAll(ctx, id, "", directory.Shutdown, all); err != nil {
+			return err
+		}
+	}
+	// Not by revoking the lease alone: the record goes even if that fails.
+	_, err := s.txn(ctx, []clientv3.Cmp{registered(kind, id, registration)},
+		[]clientv3.Op{clientv3.OpDelete(nodeKey(kind, id))}, nil)
+	if err == nil {
+		s.revoke(ctx, clientv3.LeaseID(registration))
+	}
+	return err
+}
+
+// errNodeGone is the case of ErrNodeUnknown in which there is no record at all.
+var errNodeGone = errors.New("no such node")
+
+// nodeRecord is a node as it was read.
+type nodeRecord struct {
+	stored  *storagev1.Node
+	version int64
+}
+
+// node reads a node that has this registration.
+func (s *Store) node(ctx context.Context, kind directory.NodeKind, id string, registration int64) (*nodeRecord, error) {
+	resp, err := s.get(ctx, nodeKey(kind, id))
+	if err != nil {
+		return nil, err
+	}
+	if len(resp.Kvs) == 0 {
+		return nil, directory.ErrNodeUnknown.WithCause(errNodeGone)
+	}
+	kv := resp.Kvs[0]
+	if kv.Lease != registration {
+		return nil, directory.ErrNodeUnknown
+	}
+	_, stored, err := DecodeNode(kv.Value)
+	return &nodeRecord{stored: stored, version: kv.ModRevision}, err
+}
+
+// changeNode rewrites a node's record if change says so.
+func (s *Store) changeNode(ctx context.Context, kind directory.NodeKind, id string, registration int64, change func(*registryv1.Node) bool) error {
+	for range maxConflicts {
+		n, err := s.node(ctx, kind, id, registration)
+		if err != nil || !change(n.stored.Node) {
+			return err
+		}
+		value, err := encode(n.stored)
+		if err != nil {
+			return err
+		}
+		key := nodeKey(kind, id)
+		resp, err := s.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", n.version)},
+			[]clientv3.Op{clientv3.OpPut(key, value, clientv3.WithLease(clientv3.LeaseID(registration)))}, nil)
+		if err != nil || resp.Succeeded {
+			return err
+		}
+	}
+	return unsettled(directory.ErrConflict)
+}
+
+func (s *Store) grant(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	resp, err := s.etcd.Grant(ctx, int64(ttl/time.Second))
+	if err != nil {
+		return 0, outward(err)
+	}
+	return resp.ID, nil
+}
+
+func (s *Store) keepAlive(ctx context.Context, lease clientv3.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	_, err := s.etcd.KeepAliveOnce(ctx, lease)
+	return outward(err)
+}
+
+// revoke gives a lease back; if that fails it runs out by itself.
+func (s *Store) revoke(ctx context.Context, lease clientv3.LeaseID) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	_, _ = s.etcd.Revoke(ctx, lease)
+}

@@ -1,0 +1,108 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/services/registry/internal/directory"
+)
+
+// Reattach writes attachments in batches. A batch that fails because one of its
+// claims changed is written again one by one: one agent must not hold up others.
+func (s *Store) Reattach(ctx context.Context, node string, registration int64, attachments []directory.Attachment) ([]directory.Attachment, error) {
+	var superseded []directory.Attachment
+	for group := range slices.Chunk(attachments, batch) {
+		refused, err := s.reattach(ctx, node, registration, group)
+		if errors.Is(err, directory.ErrConflict) {
+			refused, err = s.reattachSingly(ctx, node, registration, group)
+		}
+		if err != nil {
+			return nil, err
+		}
+		superseded = append(superseded, refused...)
+	}
+	return superseded, nil
+}
+
+func (s *Store) reattachSingly(ctx context.Context, node string, registration int64, group []directory.Attachment) ([]directory.Attachment, error) {
+	var superseded []directory.Attachment
+	for i := range group {
+		var refused []directory.Attachment
+		err := directory.ErrConflict
+		for range maxConflicts {
+			if refused, err = s.reattach(ctx, node, registration, group[i:i+1]); !errors.Is(err, directory.ErrConflict) {
+				break
+			}
+		}
+		if err != nil {
+			return nil, unsettled(err)
+		}
+		superseded = append(superseded, refused...)
+	}
+	return superseded, nil
+}
+
+// reattach writes those attachments of a group whose claims accept them, in one
+// transaction that holds only while each of these claims is as it was read.
+func (s *Store) reattach(ctx context.Context, node string, registration int64, group []directory.Attachment) (superseded []directory.Attachment, err error) {
+	gets := make([]clientv3.Op, len(group))
+	for i, a := range group {
+		gets[i] = clientv3.OpGet(ClaimKey(a.Hostname))
+	}
+	read, err := s.txn(ctx, nil, gets, nil)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{compares: []clientv3.Cmp{registered(directory.Connector, node, registration)}}
+	for i, a := range group {
+		kvs := read.Responses[i].GetResponseRange().Kvs
+		accepted, err := accepts(kvs, a)
+		if err != nil {
+			return nil, err
+		}
+		if !accepted {
+			superseded = append(superseded, a)
+			continue
+		}
+		b.compares = append(b.compares, clientv3.Compare(clientv3.ModRevision(ClaimKey(a.Hostname)), "=", kvs[0].ModRevision))
+		b.putAttachment(a, registration)
+	}
+	if b.err != nil {
+		return nil, b.err
+	}
+	resp, err := s.txn(ctx, b.compares, b.ops, []clientv3.Op{clientv3.OpGet(nodeKey(directory.Connector, node))})
+	if err == nil && !resp.Succeeded {
+		err = conflict(resp, registration)
+	}
+	return superseded, err
+}
+
+func accepts(kvs []*mvccpb.KeyValue, a directory.Attachment) (bool, error) {
+	if len(kvs) == 0 {
+		return false, nil
+	}
+	claim, _, err := DecodeClaim(kvs[0].Value)
+	return err == nil && claim.Accepts(a), err
+}
+
+// Sync removes what the connector attached under earlier registrations and not
+// again under this one, and then marks the node.
+func (s *Store) Sync(ctx context.Context, node string, registration int64) error {
+	if _, err := s.node(ctx, directory.Connector, node, registration); err != nil {
+		return err
+	}
+	older := func(kv *mvccpb.KeyValue) bool { return kv.Lease != registration }
+	if err := s.removeAll(ctx, node, "", directory.Lost, older); err != nil {
+		return err
+	}
+	return s.changeNode(ctx, directory.Connector, node, registration, func(n *registryv1.Node) bool {
+		changed := !n.GetSynced()
+		n.Synced = true
+		return changed
+	})
+}

@@ -1,0 +1,59 @@
+// Package grpcapi is the registry's gRPC side: it checks what comes, maps it to
+// the directory and back, and decides nothing.
+package grpcapi
+
+import (
+	"context"
+
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/tlsconf"
+	"github.com/dialback/dialback/services/registry/internal/directory"
+)
+
+// Methods says who may call what.
+func Methods() rpc.Methods {
+	var (
+		connector = []string{tlsconf.RoleConnector}
+		frontdoor = []string{tlsconf.RoleFrontdoor}
+		both      = []string{tlsconf.RoleConnector, tlsconf.RoleFrontdoor}
+	)
+	return rpc.Methods{
+		registryv1.NodeService_RegisterNode_FullMethodName:   both,
+		registryv1.NodeService_Heartbeat_FullMethodName:      both,
+		registryv1.NodeService_DeregisterNode_FullMethodName: both,
+
+		registryv1.DirectoryService_Bind_FullMethodName:       connector,
+		registryv1.DirectoryService_Release_FullMethodName:    connector,
+		registryv1.DirectoryService_EndSession_FullMethodName: connector,
+		registryv1.DirectoryService_Reattach_FullMethodName:   connector,
+		registryv1.DirectoryService_Lookup_FullMethodName:     frontdoor,
+		registryv1.DirectoryService_Watch_FullMethodName:      both,
+	}
+}
+
+// caller is a node as its certificate has it.
+type caller struct {
+	kind directory.NodeKind
+	name string
+}
+
+func callerOf(ctx context.Context) (caller, error) {
+	id, ok := rpc.Caller(ctx)
+	switch {
+	case ok && id.Role == tlsconf.RoleConnector:
+		return caller{directory.Connector, id.Name}, nil
+	case ok && id.Role == tlsconf.RoleFrontdoor:
+		return caller{directory.Frontdoor, id.Name}, nil
+	}
+	return caller{}, directory.ErrDenied.WithMessage("only connectors and frontdoors are nodes")
+}
+
+// nodeOf returns the caller if node id is one of its own.
+func nodeOf(ctx context.Context, id string) (caller, error) {
+	c, err := callerOf(ctx)
+	if err != nil {
+		return c, err
+	}
+	return c, directory.CheckNodeID(id, c.name)
+}

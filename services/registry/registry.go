@@ -1,0 +1,164 @@
+// Package registry keeps which endpoint is served by whom: claims, attachments,
+// nodes. It is stateless: any number of replicas serve one etcd.
+package registry
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/lifecycle"
+	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/telemetry"
+	"github.com/dialback/dialback/services/registry/internal/authkeys"
+	"github.com/dialback/dialback/services/registry/internal/directory"
+	"github.com/dialback/dialback/services/registry/internal/etcdstore"
+	"github.com/dialback/dialback/services/registry/internal/grpcapi"
+	"github.com/dialback/dialback/services/registry/internal/replica"
+)
+
+// maxRequest is the longest request in bytes: 1000 attachments.
+const maxRequest = 2 << 20
+
+// AssertionKeys are auth's public keys.
+type AssertionKeys interface {
+	// AssertionKey returns the key with an id, or an error that says whether
+	// auth does not have it or cannot be asked.
+	AssertionKey(ctx context.Context, id string) (ed25519.PublicKey, error)
+}
+
+// AuthKeys returns the keys that auth answers on a connection, fetched when they
+// are needed.
+func AuthKeys(auth grpc.ClientConnInterface) AssertionKeys { return authkeys.New(auth) }
+
+// Deps are what a registry works with. They stay the caller's, to be closed
+// after Run; the listener is closed by Run.
+type Deps struct {
+	Etcd *clientv3.Client
+	// TLS of the listener: nodes are known by their certificates.
+	TLS           *tls.Config
+	Listener      net.Listener
+	Logger        *slog.Logger
+	Telemetry     *telemetry.Telemetry
+	AssertionKeys AssertionKeys
+}
+
+// Registry is one replica.
+type Registry struct {
+	config   Config
+	log      *slog.Logger
+	listener net.Listener
+	store    *etcdstore.Store
+	replica  *replica.Replica
+	sweeper  *directory.Sweeper
+	server   *rpc.Server
+}
+
+// New returns a replica that serves once it runs.
+func New(config Config, deps Deps) (*Registry, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	if deps.Etcd == nil || deps.TLS == nil || deps.Listener == nil || deps.Logger == nil || deps.AssertionKeys == nil {
+		return nil, errors.New("registry: etcd, TLS, listener, logger and assertion keys are needed")
+	}
+	store := etcdstore.New(deps.Etcd)
+	names := directory.New(directory.Config{Domain: config.Domain, Park: config.Park}, store)
+	copied := replica.New(replica.Config{History: config.History}, deps.Etcd, deps.Logger)
+	server := rpc.NewServer(rpc.ServerConfig{
+		TLS: deps.TLS, Methods: grpcapi.Methods(), Logger: deps.Logger, Telemetry: deps.Telemetry,
+	}, grpc.MaxRecvMsgSize(maxRequest))
+	registryv1.RegisterNodeServiceServer(server, grpcapi.NewNodes(store, config.LeaseTTL))
+	registryv1.RegisterDirectoryServiceServer(server, grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys))
+	return &Registry{
+		config: config, log: deps.Logger, listener: deps.Listener, store: store, replica: copied,
+		sweeper: directory.NewSweeper(names, copied, config.Grace), server: server,
+	}, nil
+}
+
+// Addr is where it listens.
+func (r *Registry) Addr() net.Addr { return r.listener.Addr() }
+
+// Run serves until ctx ends, then drains. It answers as soon as it has a copy of
+// the state, so that nobody is told that there is nothing.
+func (r *Registry) Run(ctx context.Context) error {
+	group := lifecycle.New(r.log)
+	group.Go("replica", r.replica.Run)
+	group.Go("sweeper", r.sweep)
+	group.Go("serve", r.serve)
+	group.OnDrain("calls", r.drain)
+	return group.Run(ctx, r.config.DrainTimeout)
+}
+
+func (r *Registry) serve(ctx context.Context) error {
+	select {
+	case <-r.replica.Ready():
+	case <-ctx.Done():
+		_ = r.listener.Close()
+		return ctx.Err()
+	}
+	r.log.InfoContext(ctx, "serving", "addr", r.Addr().String(), "domain", r.config.Domain)
+	if err := r.server.Serve(r.listener); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
+
+// drain ends the watches, which would never end by themselves, and lets calls
+// finish.
+func (r *Registry) drain(ctx context.Context) error {
+	r.replica.EndStreams()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.server.GracefulStop()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		r.server.Stop()
+		<-done
+		return ctx.Err()
+	}
+}
+
+// sweep ends claims whose grace is over. A moment counts only if the store was
+// seen in it; a pause of the whole process does not count as time served.
+func (r *Registry) sweep(ctx context.Context) error {
+	interval := min(max(r.config.Grace/20, 50*time.Millisecond), time.Second)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		elapsed := min(time.Since(last), 2*interval)
+		last = time.Now()
+		if !r.replica.Current() {
+			continue
+		}
+		if _, err := r.store.Revision(ctx); err != nil {
+			continue
+		}
+		ended, err := r.sweeper.Tick(ctx, elapsed)
+		if err != nil {
+			r.log.WarnContext(ctx, "claims could not be ended, later again", "error", err)
+		}
+		if ended > 0 {
+			r.log.InfoContext(ctx, "claims ended after their grace", "count", ended)
+		}
+	}
+}
