@@ -171,7 +171,7 @@ func TestLateResetIsAnswered(t *testing.T) {
 		frontdoor.expect(fAck, nil)
 		frontdoor.expect(fResp, nil)
 		frontdoor.expect(fFin, nil)
-		frontdoor.send(reset(n, 0), stop(n)) // STOP: late as well, and ignored
+		frontdoor.send(stop(n), reset(n, 0)) // STOP: late as well, and ignored
 		var r proxyv1.Reset
 		frontdoor.expect(fReset, &r)
 		if r.GetExchange() != n {

@@ -185,6 +185,7 @@ func (c *Client) onStart() error {
 	if err != nil {
 		return err
 	}
+	c.awaitEnd()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -210,6 +211,18 @@ func (c *Client) onStart() error {
 		e.handled()
 	})
 	return nil
+}
+
+// awaitEnd lets the end of the exchange be noticed here. The frontdoor has both
+// ends of it and may begin the next, while the write of ours is returning.
+func (c *Client) awaitEnd() {
+	c.mu.Lock()
+	e := c.ex
+	ending := e != nil && e.writeEnded && (e.finReceived || e.resetReceived)
+	c.mu.Unlock()
+	if ending {
+		<-e.end
+	}
 }
 
 // onClient reads a control frame and hands it to the exchange that it names.

@@ -222,11 +222,12 @@ func (e *ServerExchange) finishLocked(lost error) {
 		end = io.EOF
 	}
 	e.stopReadingLocked(end)
-	if e.writeErr == nil {
+	switch {
+	case e.writeErr != nil:
+	case lost != nil:
+		e.writeErr = e.outcome.Err
+	case !e.stopped: // behind a STOP writes succeed, until Close
 		e.writeErr = net.ErrClosed
-		if lost != nil {
-			e.writeErr = e.outcome.Err
-		}
 	}
 	e.wakeWritersLocked()
 	close(e.end)

@@ -12,8 +12,8 @@ import (
 // blocks behind MaxEarly bytes. Behind a STOP it drops p and succeeds, as the
 // agent would.
 func (e *ServerExchange) Write(p []byte) (int, error) {
-	if !e.enterWrite() {
-		return 0, e.writeError(nil)
+	if drop, err := e.enterWrite(); drop || err != nil {
+		return dropped(p, err)
 	}
 	defer e.leaveWrite()
 	buf := frames.Get().(*[maxFrame]byte)
@@ -34,14 +34,21 @@ func (e *ServerExchange) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-func (e *ServerExchange) enterWrite() bool {
+// enterWrite counts a Write in, unless it is to fail or to be dropped.
+func (e *ServerExchange) enterWrite() (drop bool, err error) {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()
-	if e.writeErr != nil {
-		return false
+	if e.writeErr == nil && !e.stopped {
+		e.writing++
 	}
-	e.writing++
-	return true
+	return e.stopped, e.writeErr
+}
+
+func dropped(p []byte, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func (e *ServerExchange) leaveWrite() {
@@ -215,6 +222,9 @@ func (e *ServerExchange) Close() error {
 	}
 	e.closed = true
 	if e.ended || e.resetPosted {
+		if e.writeErr == nil {
+			e.writeErr = net.ErrClosed
+		}
 		return nil
 	}
 	between := e.http && e.requestDone && !e.finReceived
