@@ -1,0 +1,181 @@
+// Package connector is the connector service: it holds agents' control streams
+// and has agents dial back to frontdoors. It never carries a visitor's byte.
+package connector
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc"
+
+	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
+	"github.com/dialback/dialback/internal/lifecycle"
+	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/telemetry"
+	"github.com/dialback/dialback/internal/version"
+	"github.com/dialback/dialback/services/connector/internal/control"
+	"github.com/dialback/dialback/services/connector/internal/credentials"
+	"github.com/dialback/dialback/services/connector/internal/directory"
+	"github.com/dialback/dialback/services/connector/internal/frontdoors"
+	"github.com/dialback/dialback/services/connector/internal/session"
+	"github.com/dialback/dialback/services/connector/internal/spans"
+)
+
+const (
+	// leaveWithin is how long the last words to the registry and to frontdoors may
+	// take, behind the drain of the sessions.
+	leaveWithin = 5 * time.Second
+	// maxCalls is how many dial-backs one frontdoor may wait for at once.
+	maxCalls = 16384
+)
+
+// Deps is what a connector is given. It closes the listeners, nothing else.
+type Deps struct {
+	// AgentListener accepts agents' connections; RemoteAddr is the agent's own.
+	AgentListener net.Listener
+	// AgentTLS has the certificate of control.<domain> and the names below it.
+	AgentTLS *tls.Config
+	// ServiceListener accepts frontdoors, with mutual TLS.
+	ServiceListener net.Listener
+	ServiceTLS      *tls.Config
+	// Auth and Registry are connections made by rpc.Dial.
+	Auth, Registry grpc.ClientConnInterface
+	Logger         *slog.Logger
+	Telemetry      *telemetry.Telemetry
+	// SpanExporter takes agents' spans, an otlptrace.Client's UploadTraces for
+	// instance; nil: they are dropped.
+	SpanExporter func(ctx context.Context, spans []*tracev1.ResourceSpans) error
+}
+
+// Connector is the service.
+type Connector struct {
+	cfg    Config
+	deps   Deps
+	nodeID string
+
+	table      *session.Table
+	keeper     *credentials.Keeper
+	names      *directory.Client
+	spans      *spans.Intake
+	control    *control.Server
+	frontdoors *frontdoors.Server
+	agents     *rpc.Server
+	services   *rpc.Server
+}
+
+// New returns a connector that serves once it is Run.
+func New(cfg Config, deps Deps) (*Connector, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := deps.validate(); err != nil {
+		return nil, err
+	}
+	c := &Connector{cfg: cfg, deps: deps, nodeID: cfg.NodeName + "-" + suffix()}
+	log := deps.Logger.With("node", c.nodeID)
+	c.table = session.NewTable(cfg.MaxSessions, func(s *session.Session, reason session.Reason) {
+		c.names.EndSession(s, reason)
+	})
+	c.names = directory.New(deps.Registry, c.table, directory.Node{
+		ID: c.nodeID, Address: cfg.Address, AgentAddresses: cfg.AgentAddresses, Version: version.Version,
+	}, log)
+	c.keeper = credentials.New(deps.Auth, c.table, log)
+	c.spans = spans.New(deps.SpanExporter, c.keeper.TraceKey, log)
+	c.control = control.New(control.Config{
+		ConnectorID: c.nodeID, HTTPPort: cfg.PublicHTTPPort, HTTPSPort: cfg.PublicHTTPSPort,
+		Pings: cfg.pings(), ProxyCAPins: pins(cfg), Banner: cfg.Banner, MaxTunnels: cfg.MaxTunnels,
+	}, control.Deps{Table: c.table, Keeper: c.keeper, Directory: c.names, Spans: c.spans, Logger: log})
+	c.agents = c.control.GRPC(deps.AgentTLS)
+	c.frontdoors = frontdoors.New(c.table, c.keeper.TraceKey)
+	c.services = rpc.NewServer(rpc.ServerConfig{
+		TLS: deps.ServiceTLS, Methods: frontdoors.Methods, Logger: log, Telemetry: deps.Telemetry,
+	}, grpc.MaxConcurrentStreams(maxCalls))
+	connectorv1.RegisterDialbackServiceServer(c.services, c.frontdoors)
+	return c, nil
+}
+
+// NodeID returns this connector's id, which is new at each start.
+func (c *Connector) NodeID() string { return c.nodeID }
+
+// AgentAddr returns where agents connect.
+func (c *Connector) AgentAddr() net.Addr { return c.deps.AgentListener.Addr() }
+
+// ServiceAddr returns where frontdoors connect.
+func (c *Connector) ServiceAddr() net.Addr { return c.deps.ServiceListener.Addr() }
+
+// Run serves until ctx ends, then has the agents attach elsewhere and leaves.
+func (c *Connector) Run(ctx context.Context) error {
+	g := lifecycle.New(c.deps.Logger)
+	g.Go("registry", c.names.Run)
+	g.Go("auth", c.keeper.Run)
+	g.Go("pings", c.control.Beat)
+	g.Go("spans", c.spans.Run)
+	g.Go("frontdoors", serve(c.services, c.deps.ServiceListener))
+	g.Go("agents", serve(c.agents, c.deps.AgentListener))
+	// The last added goes first. Sessions leave while dial-backs are still asked
+	// for over them; then the registry hears of their ends, and frontdoors, who
+	// have heard, lose their streams.
+	g.OnDrain("frontdoors", c.endWatches)
+	g.OnDrain("registry", c.names.Leave)
+	g.OnDrain("sessions", c.drainSessions)
+	return g.Run(ctx, c.cfg.DrainTimeout+leaveWithin)
+}
+
+// drainSessions leaves the last steps their time.
+func (c *Connector) drainSessions(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.DrainTimeout)
+	defer cancel()
+	c.names.Drain()
+	return c.control.Drain(ctx)
+}
+
+func (c *Connector) endWatches(ctx context.Context) error {
+	defer context.AfterFunc(ctx, c.services.Stop)()
+	c.frontdoors.Stop()
+	c.services.GracefulStop()
+	return nil
+}
+
+// serve returns a task that serves until its context ends.
+func serve(server *rpc.Server, l net.Listener) func(context.Context) error {
+	return func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, server.Stop)()
+		return server.Serve(l)
+	}
+}
+
+func (d Deps) validate() error {
+	switch {
+	case d.AgentListener == nil || d.AgentTLS == nil:
+		return errors.New("connector: no listener or certificate for agents")
+	case d.ServiceListener == nil || d.ServiceTLS == nil:
+		return errors.New("connector: no listener or certificate for frontdoors")
+	case d.Auth == nil || d.Registry == nil:
+		return errors.New("connector: no connection to auth or registry")
+	case d.Logger == nil || d.Telemetry == nil:
+		return errors.New("connector: no logger or telemetry")
+	}
+	return nil
+}
+
+func pins(cfg Config) [][]byte {
+	raw := make([][]byte, 0, len(cfg.ProxyCAPins))
+	for _, pin := range cfg.ProxyCAPins {
+		raw = append(raw, pin[:])
+	}
+	return raw
+}
+
+// suffix makes a node's id new at each start: nothing is inherited.
+func suffix() string {
+	var id [6]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}

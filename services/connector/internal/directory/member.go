@@ -1,0 +1,195 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/services/connector/internal/session"
+)
+
+const (
+	reattachBatch = 500 // attachments a call; the contract allows 1000
+	registerRetry = 250 * time.Millisecond
+	retryMax      = 3 * time.Second
+)
+
+// Run keeps the node registered and its attachments asserted until ctx ends.
+func (c *Client) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.member(ctx) })
+	g.Go(func() error { return c.watch(ctx) })
+	return g.Wait()
+}
+
+// member registers, asserts, and beats until it is forgotten; then again.
+func (c *Client) member(ctx context.Context) error {
+	for {
+		lease, ok := c.register(ctx)
+		if !ok {
+			return nil
+		}
+		err := c.reassert(ctx, lease)
+		if err == nil {
+			err = c.beat(ctx, lease)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		c.log.WarnContext(ctx, "the registration was lost", "registration", lease.id, "error", err)
+	}
+}
+
+// lease is one registration and the pace that it wants.
+type lease struct {
+	id     int64
+	ttl    time.Duration
+	beaten time.Time // when it was last renewed
+}
+
+func (l *lease) interval() time.Duration { return l.ttl / 3 }
+
+// register enters the node, for as long as it takes; false: ctx has ended.
+func (c *Client) register(ctx context.Context) (*lease, bool) {
+	for delay := registerRetry; ; delay = min(2*delay, retryMax) {
+		l, err := c.registerOnce(ctx)
+		if err == nil {
+			c.registered(l.id)
+			c.log.InfoContext(ctx, "registered", "registration", l.id, "lease", l.ttl)
+			return l, true
+		}
+		if ctx.Err() == nil {
+			c.log.WarnContext(ctx, "the registry does not register this node", "error", err)
+		}
+		if !pause(ctx, delay) {
+			return nil, false
+		}
+	}
+}
+
+func (c *Client) registerOnce(ctx context.Context) (*lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	begun := time.Now()
+	resp, err := c.nodes.RegisterNode(ctx, &registryv1.RegisterNodeRequest{Node: &registryv1.Node{
+		Kind: registryv1.NodeKind_NODE_KIND_CONNECTOR, Id: c.node.ID, State: c.state(),
+		Address: c.node.Address, AgentAddresses: c.node.AgentAddresses, Version: c.node.Version,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	ttl := resp.GetLeaseTtl().AsDuration()
+	if ttl <= 0 {
+		return nil, errors.New("the registry gives a lease without length")
+	}
+	return &lease{id: resp.GetRegistration(), ttl: ttl, beaten: begun}, nil
+}
+
+// reassert writes all attachments under a new registration, in batches between
+// which the lease is renewed, and says when it has named all.
+func (c *Client) reassert(ctx context.Context, l *lease) error {
+	all := c.table.Attachments()
+	for first := true; first || len(all) > 0; first = false {
+		n := min(len(all), reattachBatch)
+		if err := c.untilAnswered(ctx, l, func(ctx context.Context) error {
+			return c.reattach(ctx, l, all[:n], n == len(all))
+		}); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// untilAnswered repeats call while the registry is away and the lease can still
+// be alive, and renews it meanwhile.
+func (c *Client) untilAnswered(ctx context.Context, l *lease, call func(context.Context) error) error {
+	for {
+		if time.Since(l.beaten) > l.interval() {
+			if err := c.heartbeat(ctx, l); err != nil {
+				return err
+			}
+		}
+		err := call(ctx)
+		if err == nil || !away(err) || time.Since(l.beaten) > l.ttl {
+			return err
+		}
+		if !pause(ctx, min(registerRetry, l.interval())) {
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *Client) reattach(ctx context.Context, l *lease, batch []session.Attachment, last bool) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	req := &registryv1.ReattachRequest{NodeId: c.node.ID, Registration: l.id, SyncDone: last}
+	for _, a := range batch {
+		req.Attachments = append(req.Attachments, &registryv1.Attachment{
+			Hostname: a.Hostname, Generation: a.Generation, ConnectorId: c.node.ID, SessionId: a.Session.ID,
+		})
+	}
+	resp, err := c.names.Reattach(ctx, req)
+	if err != nil {
+		return err
+	}
+	c.endGone(batch)
+	for _, s := range resp.GetSuperseded() {
+		if a, ok := c.table.Find(s.GetSessionId(), s.GetHostname()); ok && a.Generation == s.GetGeneration() {
+			c.table.CloseTunnel(a.Session, a.Tunnel, session.TakenOver)
+		}
+	}
+	return nil
+}
+
+// endGone repeats the ends of sessions that left while their attachments were
+// being asserted: the assertion may have come after the end.
+func (c *Client) endGone(batch []session.Attachment) {
+	for _, a := range batch {
+		if c.table.Get(a.Session.ID) == nil {
+			reason, _ := a.Session.End()
+			c.EndSession(a.Session, reason)
+		}
+	}
+}
+
+// beat renews the lease until it is lost.
+func (c *Client) beat(ctx context.Context, l *lease) error {
+	timer := time.NewTimer(l.interval())
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-c.kick:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if c.forgotten() {
+			return errNodeUnknown
+		}
+		if err := c.heartbeat(ctx, l); err != nil {
+			return err
+		}
+		timer.Reset(l.interval())
+	}
+}
+
+// heartbeat renews the lease. A registry that is away is an error only once the
+// lease must have run out: it may have lived on.
+func (c *Client) heartbeat(ctx context.Context, l *lease) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	begun := time.Now()
+	_, err := c.nodes.Heartbeat(ctx, &registryv1.HeartbeatRequest{NodeId: c.node.ID, Registration: l.id, State: c.state()})
+	switch {
+	case err == nil:
+		l.beaten = begun
+	case away(err) && time.Since(l.beaten) <= l.ttl:
+		c.log.WarnContext(ctx, "the registry did not answer a heartbeat", "error", err)
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+package directory
+
+import (
+	"context"
+
+	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/services/connector/internal/session"
+)
+
+// watch follows the registry's changes. A watch that breaks off is resumed where
+// it was; if that is not possible any more, with a snapshot.
+func (c *Client) watch(ctx context.Context) error {
+	var after *registryv1.Position
+	for delay := registerRetry; ; delay = min(2*delay, retryMax) {
+		heard, err := c.follow(ctx, &after)
+		if ctx.Err() != nil {
+			return nil
+		}
+		c.log.WarnContext(ctx, "the watch of the registry broke off", "error", err)
+		if heard {
+			delay = registerRetry
+		} else {
+			after = nil // whatever the registry has against it
+		}
+		if !pause(ctx, delay) {
+			return nil
+		}
+	}
+}
+
+func (c *Client) follow(ctx context.Context, after **registryv1.Position) (heard bool, err error) {
+	stream, err := c.names.Watch(ctx, &registryv1.WatchRequest{After: *after})
+	if err != nil {
+		return false, err
+	}
+	for {
+		msg, err := stream.Recv()
+		if err != nil {
+			return heard, err
+		}
+		heard = true
+		if msg.GetSnapshot() {
+			c.forgetPeers()
+		}
+		for _, change := range msg.GetChanges() {
+			c.apply(change)
+		}
+		if p := msg.GetPosition(); p != nil {
+			*after = p
+		}
+	}
+}
+
+func (c *Client) apply(change *registryv1.Change) {
+	switch change := change.GetChange().(type) {
+	case *registryv1.Change_Claim:
+		if host := change.Claim.GetHostname(); c.table.Serves(host) {
+			c.table.Supersede(host, change.Claim.GetGeneration())
+		}
+	case *registryv1.Change_AttachmentEnded:
+		c.ended(change.AttachmentEnded)
+	case *registryv1.Change_Node:
+		c.setPeer(change.Node)
+	case *registryv1.Change_NodeRemoved:
+		c.removePeer(change.NodeRemoved.GetKind(), change.NodeRemoved.GetId())
+	}
+}
+
+// ended closes a tunnel of ours that somebody else has ended. What the agent
+// itself has closed, or lost, is known here already.
+func (c *Client) ended(e *registryv1.AttachmentEnded) {
+	at := e.GetAttachment()
+	if at.GetConnectorId() != c.node.ID {
+		return
+	}
+	var reason session.Reason
+	switch e.GetReason() {
+	case agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER:
+		reason = session.TakenOver
+	case agentv1.CloseReason_CLOSE_REASON_DELETED:
+		reason = session.Deleted
+	case agentv1.CloseReason_CLOSE_REASON_REVOKED:
+		reason = session.Revoked
+	default:
+		return
+	}
+	if a, ok := c.table.Find(at.GetSessionId(), at.GetHostname()); ok && a.Generation == at.GetGeneration() {
+		c.table.CloseTunnel(a.Session, a.Tunnel, reason)
+	}
+}
+
+func (c *Client) setPeer(n *registryv1.Node) {
+	if n.GetKind() != registryv1.NodeKind_NODE_KIND_CONNECTOR || n.GetId() == c.node.ID {
+		return
+	}
+	if n.GetState() != registryv1.NodeState_NODE_STATE_READY {
+		c.removePeer(n.GetKind(), n.GetId())
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peers[n.GetId()] = struct{}{}
+}
+
+func (c *Client) removePeer(kind registryv1.NodeKind, id string) {
+	if kind != registryv1.NodeKind_NODE_KIND_CONNECTOR {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.peers, id)
+}
+
+func (c *Client) forgetPeers() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.peers)
+}

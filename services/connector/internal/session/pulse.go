@@ -1,0 +1,75 @@
+package session
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Pings says how often a session is pinged, and how long it may be silent.
+type Pings struct {
+	Interval, Timeout time.Duration
+}
+
+// pulse is what is known of a session's liveness.
+type pulse struct {
+	heard   time.Time     // the last message of any kind
+	next    time.Time     // when the next ping is due; zero: not planned yet
+	id      uint64        // of the last ping
+	waiting bool          // for the pong to it
+	asked   time.Time     // when it was queued
+	left    time.Time     // when it was handed to the wire
+	rtt     time.Duration // of the last ping that was answered; 0: none yet
+}
+
+func (p *pulse) sent(id uint64, now time.Time) {
+	if p.waiting && id == p.id {
+		p.left = now
+	}
+}
+
+// Heard notes that the agent has said something.
+func (s *Session) Heard(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pulse.heard = now
+}
+
+// Pong notes the answer to a ping; an unknown one is nothing.
+func (s *Session) Pong(id uint64, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := &s.pulse; p.waiting && id == p.id && !p.left.IsZero() {
+		p.waiting = false
+		p.rtt = max(now.Sub(p.left), 1)
+	}
+}
+
+// RTT returns the last round trip; 0: unknown.
+func (s *Session) RTT() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pulse.rtt
+}
+
+// Alive pings the agent when it is time and reports whether the session counts
+// as alive. An agent that talks without reading our pings is not: it would
+// never read a ReqProxy either.
+func (s *Session) Alive(now time.Time, pings Pings) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &s.pulse
+	if now.Sub(p.heard) > pings.Timeout || p.waiting && now.Sub(p.asked) > pings.Timeout {
+		return false
+	}
+	if p.next.IsZero() {
+		// Sessions that came in one second are not pinged in one second for ever.
+		p.next = now.Add(rand.N(pings.Interval)) // #nosec G404 -- a spread, not a secret
+	}
+	if !p.waiting && !now.Before(p.next) {
+		p.next = now.Add(pings.Interval)
+		p.id++
+		p.waiting, p.asked, p.left = true, now, time.Time{}
+		s.out.setPing(p.id)
+	}
+	return true
+}

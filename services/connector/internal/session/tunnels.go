@@ -1,0 +1,165 @@
+package session
+
+// Attachment is a tunnel and the session that it can be reached through.
+type Attachment struct {
+	Session *Session
+	Tunnel
+}
+
+// Reserve makes room for a tunnel while the registry is asked for its name. It
+// reports whether the session has the tunnel already, which counts once.
+func (t *Table) Reserve(s *Session, tunnelID string, limit int) (again bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sessions[s.ID] != s {
+		return false, ErrEnded
+	}
+	if _, ok := s.tunnels[tunnelID]; ok {
+		return true, nil
+	}
+	if limit > 0 && len(s.tunnels) >= limit {
+		return false, ErrTunnelLimit
+	}
+	if s.tunnels == nil {
+		s.tunnels = make(map[string]Tunnel)
+	}
+	s.tunnels[tunnelID] = Tunnel{ID: tunnelID}
+	return false, nil
+}
+
+// Attach notes what the registry answered for a reserved tunnel; false: the
+// session, or the tunnel, has ended meanwhile.
+func (t *Table) Attach(s *Session, tunnel Tunnel) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, ok := s.tunnels[tunnel.ID]
+	if !ok || t.sessions[s.ID] != s {
+		return false
+	}
+	t.unhost(s, old)
+	s.tunnels[tunnel.ID] = tunnel
+	if t.hosts[tunnel.Hostname] == nil {
+		t.hosts[tunnel.Hostname] = make(map[*Session]string)
+	}
+	t.hosts[tunnel.Hostname][s] = tunnel.ID
+	return true
+}
+
+// Detach removes a tunnel from a session; false: it has none such.
+func (t *Table) Detach(s *Session, tunnelID string) (Tunnel, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.detach(s, tunnelID)
+}
+
+func (t *Table) detach(s *Session, tunnelID string) (Tunnel, bool) {
+	tunnel, ok := s.tunnels[tunnelID]
+	if ok {
+		delete(s.tunnels, tunnelID)
+		t.unhost(s, tunnel)
+	}
+	return tunnel, ok
+}
+
+// unhost drops the index entry of a tunnel, if it is that tunnel's.
+func (t *Table) unhost(s *Session, tunnel Tunnel) {
+	if tunnel.Hostname != "" && t.hosts[tunnel.Hostname][s] == tunnel.ID {
+		dropFrom(t.hosts, tunnel.Hostname, s)
+	}
+}
+
+// Tunnels returns how many tunnels a session has.
+func (t *Table) Tunnels(s *Session) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(s.tunnels)
+}
+
+// Attachments returns all tunnels that the registry has acknowledged.
+func (t *Table) Attachments() []Attachment {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var all []Attachment
+	for _, sessions := range t.hosts {
+		for s, id := range sessions {
+			all = append(all, Attachment{Session: s, Tunnel: s.tunnels[id]})
+		}
+	}
+	return all
+}
+
+// Serves reports whether any session here has a tunnel on a hostname: a cheap
+// first look, for almost no change in the registry is about one of ours.
+func (t *Table) Serves(hostname string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.hosts[hostname]) > 0
+}
+
+// Supersede ends the tunnels on a hostname whose generation is below the
+// claim's: another instance has taken the name.
+func (t *Table) Supersede(hostname string, generation uint64) {
+	for _, a := range t.older(hostname, generation) {
+		t.CloseTunnel(a.Session, a.Tunnel, TakenOver)
+	}
+}
+
+func (t *Table) older(hostname string, generation uint64) []Attachment {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var older []Attachment
+	for s, id := range t.hosts[hostname] {
+		if tunnel := s.tunnels[id]; tunnel.Generation < generation {
+			older = append(older, Attachment{Session: s, Tunnel: tunnel})
+		}
+	}
+	return older
+}
+
+// Find returns the tunnel that a session has on a hostname.
+func (t *Table) Find(sessionID, hostname string) (Attachment, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	s := t.sessions[sessionID]
+	if s == nil {
+		return Attachment{}, false
+	}
+	id, ok := t.hosts[hostname][s]
+	return Attachment{Session: s, Tunnel: s.tunnels[id]}, ok
+}
+
+// CloseTunnel ends one tunnel, unless it has been bound anew since: frontdoors
+// hear of it, then the agent. It reports whether it did.
+func (t *Table) CloseTunnel(s *Session, tunnel Tunnel, reason Reason) bool {
+	t.mu.Lock()
+	now, ok := s.tunnels[tunnel.ID]
+	if ok = ok && now == tunnel; ok {
+		t.detach(s, tunnel.ID)
+	}
+	t.mu.Unlock()
+	if !ok {
+		return false
+	}
+	t.PublishTunnel(s, tunnel.ID, reason)
+	t.Tell(s, TunnelClosed{TunnelID: tunnel.ID, Reason: reason, Text: closedText[reason]})
+	return true
+}
+
+// PublishTunnel tells frontdoors that a session serves a tunnel no longer.
+func (t *Table) PublishTunnel(s *Session, tunnelID string, reason Reason) {
+	t.feed.publish(Ended{Agent: s.Agent, Instance: s.Instance, Session: s.ID, Reason: reason, Tunnel: tunnelID})
+}
+
+// Tell queues an answer; a session that has left too many unread is ended.
+func (t *Table) Tell(s *Session, m Message) {
+	if !s.Answer(m) {
+		t.End(s, Unresponsive, ErrUnresponsive)
+	}
+}
+
+var closedText = map[Reason]string{
+	TakenOver: "another process with this agent's id has taken the tunnel over",
+	Deleted:   "an operator has ended the tunnel",
+	Revoked:   "the authtoken does not allow the tunnel any more",
+	Lost:      "the registry does not know the tunnel any more; ask for it again",
+}
