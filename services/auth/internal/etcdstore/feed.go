@@ -1,0 +1,141 @@
+package etcdstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/dialback/dialback/services/auth/internal/identity"
+)
+
+// progressInterval is how often a quiet feed asks etcd how far it is. Revisions
+// that are handed out stay younger than that, far below any compaction's age.
+const progressInterval = 30 * time.Second
+
+// Snapshot reads all tokens at one revision, page by page.
+func (s *Store) Snapshot(ctx context.Context, each func(identity.Change)) (int64, error) {
+	var revision int64
+	for from := s.tokens; from != ""; {
+		resp, err := s.snapshotPage(ctx, from, revision)
+		if err != nil {
+			return 0, err
+		}
+		revision = max(revision, resp.Header.Revision)
+		if len(resp.Kvs) == 0 {
+			break
+		}
+		for _, kv := range resp.Kvs {
+			each(s.changeOf(kv))
+		}
+		if from = ""; resp.More {
+			from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+		}
+	}
+	return revision, nil
+}
+
+// snapshotPage reads at the given revision; 0: now.
+func (s *Store) snapshotPage(ctx context.Context, from string, revision int64) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := s.client.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.tokens)),
+		clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return resp, nil
+}
+
+// Follow watches the tokens with one etcd watch. It wants a leader: a member that
+// has lost the others would be silent for ever.
+func (s *Store) Follow(ctx context.Context, after int64, each func(identity.Progress)) error {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	responses := s.client.Watch(ctx, s.tokens, clientv3.WithPrefix(), clientv3.WithRev(after+1))
+	ask := time.NewTicker(progressInterval)
+	defer ask.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ask.C:
+			if err := s.client.RequestProgress(ctx); err != nil {
+				return unavailable(err)
+			}
+		case resp, ok := <-responses:
+			if !ok {
+				return unavailable(errWatchEnded)
+			}
+			if err := broken(resp, after); err != nil {
+				return err
+			}
+			progress := s.progressOf(resp)
+			after = progress.Revision
+			each(progress)
+		}
+	}
+}
+
+var errWatchEnded = errors.New("the watch has ended")
+
+// broken returns why a watch cannot go on. A revision that runs backwards means
+// that etcd was restored: that is no history to go on with either.
+func broken(resp clientv3.WatchResponse, after int64) error {
+	err := resp.Err()
+	switch {
+	case err == nil && resp.Header.Revision < after:
+		return identity.ErrCompacted
+	case err == nil:
+		return nil
+	case resp.CompactRevision != 0 || isLost(err):
+		return identity.ErrCompacted.WithCause(err)
+	default:
+		return unavailable(err)
+	}
+}
+
+// progressOf maps a response. While a watch catches up, the header is ahead of the
+// events: only the last event, or a notice of progress, says how far it is.
+func (s *Store) progressOf(resp clientv3.WatchResponse) identity.Progress {
+	if len(resp.Events) == 0 {
+		return identity.Progress{Revision: resp.Header.Revision}
+	}
+	p := identity.Progress{Changes: make([]identity.Change, 0, len(resp.Events))}
+	for _, event := range resp.Events {
+		change := identity.Change{TokenID: s.tokenID(event.Kv.Key), Revision: event.Kv.ModRevision, Ended: true}
+		if event.Type == clientv3.EventTypePut {
+			change = s.changeOf(event.Kv)
+		}
+		p.Changes = append(p.Changes, change)
+		p.Revision = change.Revision
+	}
+	return p
+}
+
+// changeOf reads a token's record. One that cannot be read has ended: nobody can
+// say any more that it has not.
+func (s *Store) changeOf(kv *mvccpb.KeyValue) identity.Change {
+	change := identity.Change{TokenID: s.tokenID(kv.Key), Revision: kv.ModRevision, Ended: true}
+	if token, err := decodeToken(change.TokenID, kv.Value); err == nil {
+		change.Ended, change.Expires = token.Ended(), token.Expires
+	}
+	return change
+}
+
+// Kept asks etcd to read at the revision.
+func (s *Store) Kept(ctx context.Context, revision int64) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := s.client.Get(ctx, s.tokens, clientv3.WithRev(revision), clientv3.WithCountOnly(), clientv3.WithLimit(1))
+	switch {
+	case err == nil:
+		return nil
+	case isLost(err):
+		return identity.ErrCompacted.WithCause(err)
+	default:
+		return unavailable(err)
+	}
+}

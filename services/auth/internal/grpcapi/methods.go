@@ -1,0 +1,30 @@
+// Package grpcapi is auth's wire: it maps messages to the domain and back, and
+// decides nothing itself.
+package grpcapi
+
+import (
+	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
+	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/tlsconf"
+)
+
+// MaxMessage is the size in bytes of the largest request that is read. A token
+// with all its grants takes 20 KiB.
+const MaxMessage = 64 << 10
+
+// Methods returns who may call what.
+func Methods() rpc.Methods {
+	return rpc.Methods{
+		authv1.TokenService_CreateToken_FullMethodName:           {tlsconf.RoleAdmin},
+		authv1.TokenService_ListTokens_FullMethodName:            {tlsconf.RoleAdmin},
+		authv1.TokenService_RevokeToken_FullMethodName:           {tlsconf.RoleAdmin},
+		authv1.CredentialService_Validate_FullMethodName:         {tlsconf.RoleConnector},
+		authv1.CredentialService_WatchRevocations_FullMethodName: {tlsconf.RoleConnector},
+		authv1.CredentialService_GetKeys_FullMethodName:          {tlsconf.RoleConnector, tlsconf.RoleFrontdoor, tlsconf.RoleRegistry},
+	}
+}
+
+// receivesTraceKey lists who makes or checks trace MACs.
+func receivesTraceKey(role string) bool {
+	return role == tlsconf.RoleConnector || role == tlsconf.RoleFrontdoor
+}
