@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/dialback/dialback/internal/agentconfig"
 )
 
@@ -128,7 +130,11 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if all := text + string(js); strings.Contains(all, "s3cret") || strings.Contains(all, "733363") {
+	ym, err := yaml.Marshal(&agentconfig.Config{Version: 1, Servers: map[string]agentconfig.Server{"a": server}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := text + string(js) + string(ym); strings.Contains(all, "s3cret") || strings.Contains(all, "733363") {
 		t.Errorf("the token shows: %s", all)
 	}
 }

@@ -71,7 +71,7 @@ func (c *Config) Save(path string) error {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := errors.Join(enc.Encode(c), enc.Close()); err != nil {
+	if err := errors.Join(enc.Encode(c.plain()), enc.Close()); err != nil {
 		return err
 	}
 	return privatefile.Write(path, b.Bytes())
@@ -108,7 +108,7 @@ func parse(data []byte) (*Config, error) {
 	case errors.Is(err, io.EOF):
 		return &Config{Version: formatVersion}, nil
 	case err != nil:
-		return nil, plain(err)
+		return nil, explain(err)
 	}
 	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one YAML document")
@@ -159,10 +159,31 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// plainServer is a Server whose secret is written out.
+type plainServer struct {
+	Authtoken string   `yaml:"authtoken"`
+	Pins      []string `yaml:"pins,omitempty"`
+	Domain    string   `yaml:"domain,omitempty"`
+}
+
+// plain is what the file holds. It exists for Save alone: however else a Config
+// is printed, its secrets are hidden.
+func (c *Config) plain() any {
+	servers := make(map[string]plainServer, len(c.Servers))
+	for address, s := range c.Servers {
+		servers[address] = plainServer{Authtoken: s.Authtoken.Reveal(), Pins: s.Pins, Domain: s.Domain}
+	}
+	return struct {
+		Version int                    `yaml:"version"`
+		Default string                 `yaml:"default,omitempty"`
+		Servers map[string]plainServer `yaml:"servers,omitempty"`
+	}{c.Version, c.Default, servers}
+}
+
 var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
 
-// plain takes the names of Go types out of the decoder's messages.
-func plain(err error) error {
+// explain takes the names of Go types out of the decoder's messages.
+func explain(err error) error {
 	var typeErr *yaml.TypeError
 	if !errors.As(err, &typeErr) {
 		return err

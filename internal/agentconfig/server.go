@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dialback/dialback/internal/hostname"
+	"github.com/dialback/dialback/internal/secret"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
 
@@ -21,7 +22,7 @@ const maxPins = 16
 // Server is what the agent knows of a server.
 type Server struct {
 	// Authtoken is the secret that the server's operator gave out.
-	Authtoken Secret `yaml:"authtoken"`
+	Authtoken secret.String `yaml:"authtoken"`
 	// Pins of the authorities that may sign the server's certificates,
 	// "sha256:<hex>". Without any, the system's authorities may.
 	Pins []string `yaml:"pins,omitempty"`
@@ -43,7 +44,7 @@ func (s Server) TLSPins() ([]tlsconf.Pin, error) {
 }
 
 func (s Server) validate(address string) error {
-	if !tokenShaped(string(s.Authtoken)) {
+	if !tokenShaped(s.Authtoken.Reveal()) {
 		return fmt.Errorf(`authtoken: not a token; one looks like "dbt_<id>_<secret>"`)
 	}
 	if len(s.Pins) > maxPins {
