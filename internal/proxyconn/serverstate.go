@@ -42,6 +42,7 @@ func (e *ServerExchange) onResp(r *proxyv1.Resp) error {
 	e.stopReadingLocked(e.refusal)
 	e.endWritingLocked(e.refusal)
 	close(e.answered)
+	e.s.settleLocked(e)
 	return nil
 }
 
