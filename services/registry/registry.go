@@ -15,7 +15,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
-	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/telemetry"
@@ -77,8 +76,8 @@ func New(config Config, deps Deps) (*Registry, error) {
 	server := rpc.NewServer(rpc.ServerConfig{
 		TLS: deps.TLS, Methods: grpcapi.Methods(), Logger: deps.Logger, Telemetry: deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(maxRequest))
-	registryv1.RegisterNodeServiceServer(server, grpcapi.NewNodes(store, config.LeaseTTL))
-	registryv1.RegisterDirectoryServiceServer(server, grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys))
+	grpcapi.Register(server, grpcapi.NewNodes(store, config.LeaseTTL),
+		grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys))
 	return &Registry{
 		config: config, log: deps.Logger, listener: deps.Listener, store: store, replica: copied,
 		sweeper: directory.NewSweeper(names, copied, config.Grace), server: server,

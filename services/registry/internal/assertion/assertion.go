@@ -75,10 +75,13 @@ func principalOf(a *authv1.Assertion) (directory.Principal, error) {
 	if err != nil {
 		return directory.Principal{}, ErrInvalid.WithMessage("the assertion has a grant that this version does not know").WithCause(err)
 	}
-	return directory.Principal{
-		Account: a.GetAccountId(), Agent: a.GetAgentId(), Instance: string(a.GetInstance()),
-		Token: a.GetTokenId(), Grants: grants,
-	}, nil
+	p := directory.Principal{
+		Account: a.GetAccountId(), Agent: a.GetAgentId(), Instance: string(a.GetInstance()), Token: a.GetTokenId(),
+	}
+	if len(grants) > 0 {
+		p.Grants = grants
+	}
+	return p, nil
 }
 
 func isID(s string) bool {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dialback/dialback/internal/grant"
 	"github.com/dialback/dialback/internal/hostname"
 )
 
@@ -27,8 +26,6 @@ type Name struct {
 	Hostname  string
 	Subdomain string
 }
-
-func (n Name) random() bool { return n.Hostname == "" && n.Subdomain == "" }
 
 // resolve returns the canonical hostname that is wanted, "" for a random one.
 func (n Name) resolve(domain string) (string, error) {
@@ -58,8 +55,8 @@ func allowed(p Principal, host, domain string) error {
 
 // granted: a token without grants may have any name of the deployment, a name
 // outside its domain must be granted.
-func granted(grants grant.Set, host, domain string) bool {
-	if len(grants) == 0 {
+func granted(grants Grants, host, domain string) bool {
+	if grants == nil {
 		return hostname.Within(host, domain)
 	}
 	return grants.AllowsHost(host)

@@ -1,12 +1,18 @@
 package directory
 
-import "github.com/dialback/dialback/internal/grant"
-
 // Principal is who asks, in auth's word. Nothing in it is a connector's.
 type Principal struct {
 	Account  string
 	Agent    string
 	Instance string
 	Token    string
-	Grants   grant.Set
+	// Grants of the token; nil, for a token without any: each name of the
+	// deployment's domain and no other.
+	Grants Grants
+}
+
+// Grants says what a token may be used for.
+type Grants interface {
+	// AllowsHost reports whether a canonical hostname may be bound.
+	AllowsHost(host string) bool
 }

@@ -5,6 +5,8 @@ package grpcapi
 import (
 	"context"
 
+	"google.golang.org/grpc"
+
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/tlsconf"
@@ -30,6 +32,12 @@ func Methods() rpc.Methods {
 		registryv1.DirectoryService_Lookup_FullMethodName:     frontdoor,
 		registryv1.DirectoryService_Watch_FullMethodName:      both,
 	}
+}
+
+// Register adds the services to a server.
+func Register(server grpc.ServiceRegistrar, nodes *Nodes, directory *Directory) {
+	registryv1.RegisterNodeServiceServer(server, nodes)
+	registryv1.RegisterDirectoryServiceServer(server, directory)
 }
 
 // caller is a node as its certificate has it.

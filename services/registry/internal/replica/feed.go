@@ -56,8 +56,8 @@ type Replica struct {
 	ready  chan struct{}
 
 	mu sync.Mutex
-	// watching is the context of the watch while it stands, else nil.
-	watching context.Context
+	// askProgress asks etcd how far the watch is; nil while there is no watch.
+	askProgress func()
 }
 
 // New returns a replica that Run fills.
@@ -73,7 +73,7 @@ func (r *Replica) Ready() <-chan struct{} { return r.ready }
 func (r *Replica) Current() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.watching != nil
+	return r.askProgress != nil
 }
 
 // Run follows etcd until ctx ends. Whatever fails is tried again.
@@ -108,7 +108,7 @@ func (r *Replica) follow(ctx context.Context, list bool, works func()) error {
 	// A member of etcd without a leader would be silent for ever.
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	defer r.setWatching(nil)
+	defer r.watching(nil)
 	watch := r.etcd.Watch(ctx, etcdstore.StatePrefix, clientv3.WithPrefix(), clientv3.WithRev(r.at()+1),
 		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify())
 	for resp := range watch {
@@ -116,7 +116,7 @@ func (r *Replica) follow(ctx context.Context, list bool, works func()) error {
 			return err
 		}
 		if resp.Created {
-			r.setWatching(ctx)
+			r.watching(func() { _ = r.etcd.RequestProgress(ctx) })
 			works()
 		}
 		r.take(resp)
@@ -198,20 +198,20 @@ func notNil(value []byte) []byte {
 	return value
 }
 
-func (r *Replica) setWatching(ctx context.Context) {
+func (r *Replica) watching(askProgress func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.watching = ctx
+	r.askProgress = askProgress
 }
 
 // ask has etcd say how far the watch is. Other parts write to the same etcd, so
 // its revision rises without changes here.
 func (r *Replica) ask() {
 	r.mu.Lock()
-	ctx := r.watching
+	ask := r.askProgress
 	r.mu.Unlock()
-	if ctx != nil {
-		_ = r.etcd.RequestProgress(ctx)
+	if ask != nil {
+		ask()
 	}
 }
 
