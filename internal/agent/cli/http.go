@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dialback/dialback/internal/agent"
+	"github.com/dialback/dialback/internal/agent/forward"
+	"github.com/dialback/dialback/internal/agent/state"
+	"github.com/dialback/dialback/internal/secret"
+	"github.com/dialback/dialback/internal/tlsconf"
+	"github.com/dialback/dialback/internal/version"
+)
+
+// httpCommand is `dialback http`.
+type httpCommand struct {
+	Upstream string `arg:"" name:"service" help:"The local service: a port, host:port, http://host:port or https://host:port."`
+
+	Server    string          `placeholder:"HOST:PORT" help:"Server to use; else $$DIALBACK_SERVER, else the configuration file's default."`
+	Domain    string          `help:"The deployment's domain, if it is not the server's host."`
+	Subdomain string          `xor:"name" help:"Wanted name below the deployment's domain; else a random one, the same at each start."`
+	Hostname  string          `xor:"name" help:"Wanted whole hostname."`
+	BasicAuth []secret.String `sep:"none" placeholder:"USER:PASSWORD" help:"Visitors must log in; repeatable. Only a hash leaves this machine."`
+
+	UpstreamTLSVerify bool   `name:"upstream-tls-verify" default:"true" negatable:"" help:"Verify the certificate of an https service."`
+	UpstreamCAFile    string `name:"upstream-ca-file" type:"existingfile" placeholder:"FILE" help:"PEM file with the authorities that may sign it; else the system's."`
+
+	ExitOnFailure bool `help:"Exit with code 5 if the server cannot be reached at the start, rather than try again."`
+}
+
+// Run serves until the user ends it.
+func (c *httpCommand) Run(p *program) error {
+	config, err := c.agentConfig(p)
+	if err != nil {
+		return err
+	}
+	log, err := p.logger()
+	if err != nil {
+		return usageError{err}
+	}
+	a, err := agent.New(config, agent.Deps{Log: log, Events: newStatus(p, log)})
+	if err != nil {
+		return usageError{err}
+	}
+	return advised{a.Run(p.ctx), config.Address}.orNil()
+}
+
+func (c *httpCommand) agentConfig(p *program) (agent.Config, error) {
+	address, server, err := p.selectServer(c.Server, c.Domain)
+	if err != nil {
+		return agent.Config{}, err
+	}
+	pins, err := server.TLSPins()
+	if err != nil {
+		return agent.Config{}, usageError{err}
+	}
+	tunnel, err := c.tunnel()
+	if err != nil {
+		return agent.Config{}, usageError{err}
+	}
+	dir, err := state.DefaultDir()
+	if err != nil {
+		return agent.Config{}, usageError{err}
+	}
+	return agent.Config{
+		Address:   address,
+		Domain:    server.Domain,
+		Authtoken: server.Authtoken,
+		Pins:      pins,
+		Tunnels:   []agent.Tunnel{tunnel},
+		StateDir:  dir,
+		FailFast:  c.ExitOnFailure,
+		Version:   version.Version,
+	}, nil
+}
+
+func (c *httpCommand) tunnel() (agent.Tunnel, error) {
+	options := forward.TLSOptions{Insecure: !c.UpstreamTLSVerify}
+	if c.UpstreamCAFile != "" {
+		pem, err := os.ReadFile(c.UpstreamCAFile)
+		if err != nil {
+			return agent.Tunnel{}, err
+		}
+		if options.Roots, err = tlsconf.LoadPool(pem); err != nil {
+			return agent.Tunnel{}, fmt.Errorf("%s: %w", c.UpstreamCAFile, err)
+		}
+	}
+	upstream, err := forward.ParseUpstream(c.Upstream, options)
+	if err != nil {
+		return agent.Tunnel{}, err
+	}
+	tunnel := agent.Tunnel{Hostname: c.Hostname, Subdomain: c.Subdomain, Upstream: upstream}
+	for _, text := range c.BasicAuth {
+		user, password, ok := strings.Cut(text.Reveal(), ":")
+		if !ok || user == "" || password == "" {
+			return agent.Tunnel{}, errors.New("--basic-auth: want user:password")
+		}
+		tunnel.BasicAuth = append(tunnel.BasicAuth, agent.Credential{Username: user, Password: secret.String(password)})
+	}
+	return tunnel, nil
+}
