@@ -13,7 +13,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/services/auth/internal/etcdstore"
@@ -118,13 +117,12 @@ func (s *Service) newServer(keys identity.Keys) *rpc.Server {
 	throttle := identity.NewThrottle(s.config.FailureBurst, s.config.FailureInterval, throttled, time.Now)
 	credentials := identity.NewCredentials(s.store, throttle,
 		identity.Limits{AssertionValidity: s.config.AssertionValidity, MaxTunnels: s.config.MaxTunnels}, time.Now)
-	authv1.RegisterCredentialServiceServer(server, grpcapi.NewCredentialService(credentials, s.revocations, keys))
-
 	agentServer := grpcapi.Server{Address: s.config.Server}
 	for _, pin := range s.config.CAPins {
 		agentServer.CAPins = append(agentServer.CAPins, pin[:])
 	}
-	authv1.RegisterTokenServiceServer(server, grpcapi.NewTokenService(identity.NewTokens(s.store, time.Now), agentServer, s.log))
+	grpcapi.NewCredentialService(credentials, s.revocations, keys).Register(server)
+	grpcapi.NewTokenService(identity.NewTokens(s.store, time.Now), agentServer, s.log).Register(server)
 	return server
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -35,6 +36,9 @@ type TokenService struct {
 func NewTokenService(tokens *identity.Tokens, server Server, log *slog.Logger) *TokenService {
 	return &TokenService{tokens: tokens, server: server, log: log}
 }
+
+// Register adds the service to a server.
+func (s *TokenService) Register(r grpc.ServiceRegistrar) { authv1.RegisterTokenServiceServer(r, s) }
 
 // CreateToken makes an authtoken.
 func (s *TokenService) CreateToken(ctx context.Context, req *authv1.CreateTokenRequest) (*authv1.CreateTokenResponse, error) {

@@ -128,16 +128,16 @@ func (r *Revocations) update(f func()) {
 func (r *Revocations) lapseDue(ctx context.Context) {
 	for ctx.Err() == nil {
 		r.mu.Lock()
-		id, expires, any := r.state.nextExpiry()
+		id, expires, some := r.state.nextExpiry()
 		changed := r.changed
 		r.mu.Unlock()
 
 		wait := expires.Sub(r.now())
-		if any && wait <= 0 {
+		if some && wait <= 0 {
 			r.lapse(ctx, id)
 			continue
 		}
-		if !any {
+		if !some {
 			wait = time.Hour
 		}
 		pauseUnless(ctx, wait, changed)
