@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
@@ -20,25 +21,47 @@ const errorEvery = time.Minute
 // gRPC where OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is
 // set. It does not wait for the collector. The caller shuts it down.
 func NewExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
-	if sdkDisabled() || !hasEndpoint() {
-		return nil, nil
-	}
-	switch name := os.Getenv("OTEL_TRACES_EXPORTER"); name {
-	case "", "otlp":
-	case "none":
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER is %q; set it to otlp or none", name)
-	}
-	if p := protocol(); p != "" && p != "grpc" {
-		return nil, fmt.Errorf("the OTLP protocol is %q; set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL to grpc "+
-			"and the endpoint to the collector's gRPC port, usually 4317", p)
+	if wanted, err := wantsExporter(); !wanted || err != nil {
+		return nil, err
 	}
 	exporter, err := otlptracegrpc.New(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the OTLP exporter; check the OTEL_EXPORTER_OTLP_* variables: %w", err)
 	}
 	return exporter, nil
+}
+
+// NewUploader returns what sends spans that other processes have made, in OTLP's
+// own form, to the collector that the environment asks for; nil if it asks for
+// none. The caller stops it.
+func NewUploader(ctx context.Context) (otlptrace.Client, error) {
+	if wanted, err := wantsExporter(); !wanted || err != nil {
+		return nil, err
+	}
+	client := otlptracegrpc.NewClient()
+	if err := client.Start(ctx); err != nil {
+		return nil, fmt.Errorf("open the OTLP client; check the OTEL_EXPORTER_OTLP_* variables: %w", err)
+	}
+	return client, nil
+}
+
+// wantsExporter reads the environment.
+func wantsExporter() (bool, error) {
+	if sdkDisabled() || !hasEndpoint() {
+		return false, nil
+	}
+	switch name := os.Getenv("OTEL_TRACES_EXPORTER"); name {
+	case "", "otlp":
+	case "none":
+		return false, nil
+	default:
+		return false, fmt.Errorf("OTEL_TRACES_EXPORTER is %q; set it to otlp or none", name)
+	}
+	if p := protocol(); p != "" && p != "grpc" {
+		return false, fmt.Errorf("the OTLP protocol is %q; set OTEL_EXPORTER_OTLP_TRACES_PROTOCOL to grpc "+
+			"and the endpoint to the collector's gRPC port, usually 4317", p)
+	}
+	return true, nil
 }
 
 func hasEndpoint() bool {
