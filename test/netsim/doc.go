@@ -1,0 +1,7 @@
+// Package netsim joins two network namespaces of this machine by a line with a
+// real delay, so that processes in them meet as hosts far apart do: every packet
+// waits, a SYN too, and TCP sees a true round trip.
+//
+// The line is a relay in user space between two TUN devices, for a kernel without
+// netem. It needs Linux, root, /dev/net/tun and iproute2; Supported tells.
+package netsim
