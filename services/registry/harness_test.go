@@ -324,9 +324,10 @@ func newTunnel() string { return randomHex(16) }
 func sentinel(kind errs.Kind, reason errs.Reason) error { return errs.New(kind, reason, "") }
 
 var (
-	errTaken    = sentinel(errs.AlreadyExists, errs.ReasonNameTaken)
-	errInUse    = sentinel(errs.AlreadyExists, errs.ReasonNameInUse)
-	errNoNode   = sentinel(errs.NotFound, errs.ReasonNodeUnknown)
-	errNotFound = sentinel(errs.NotFound, errs.ReasonEndpointNotFound)
-	errDenied   = sentinel(errs.PermissionDenied, errs.ReasonPermissionDenied)
+	errTaken       = sentinel(errs.AlreadyExists, errs.ReasonNameTaken)
+	errInUse       = sentinel(errs.AlreadyExists, errs.ReasonNameInUse)
+	errNoNode      = sentinel(errs.NotFound, errs.ReasonNodeUnknown)
+	errNotFound    = sentinel(errs.NotFound, errs.ReasonEndpointNotFound)
+	errUnavailable = sentinel(errs.Unavailable, errs.ReasonUnavailable)
+	errDenied      = sentinel(errs.PermissionDenied, errs.ReasonPermissionDenied)
 )

@@ -2,12 +2,17 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 
+	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/testkit/etcdkit"
+	"github.com/dialback/dialback/internal/tlsconf"
 )
 
 // watching reads a stream of Watch.
@@ -89,3 +94,184 @@ func (d *deployment) revision() int64 {
 func ownEtcd(t testing.TB) *clientv3.Client { return etcdkit.EtcdServer(t).Client() }
 
 func leaseID(registration int64) clientv3.LeaseID { return clientv3.LeaseID(registration) }
+
+func TestWatchIsResumedAtAnotherReplica(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	one, two := d.start(), d.start()
+	c := one.connector("c1")
+	c.bind(newAgent("acme"), "s1", newTunnel(), "before.example.com")
+	first := one.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
+	if got := first.snapshot(); len(got) != 3 {
+		t.Errorf("a claim, an attachment and a node are %v", got)
+	}
+	first.cancel()
+	c.bind(newAgent("acme"), "s2", newTunnel(), "behind.example.com")
+
+	second := two.node(tlsconf.RoleFrontdoor, "f1").watch(first.at)
+	resp := second.recv()
+	if resp.GetSnapshot() || len(resp.GetChanges()) != 2 || resp.GetChanges()[0].GetClaim().GetHostname() != "behind.example.com" {
+		t.Errorf("the other replica goes on with %v", resp)
+	}
+}
+
+// etcd's revision rises by the writes of others. A replica that began later
+// says so in its positions, and one that began before must not think that it
+// is behind.
+func TestAPositionWithoutChanges(t *testing.T) {
+	t.Parallel()
+	d := deployOn(t, ownEtcd(t))
+	early := d.start()
+	early.connector("c1")
+	for range 5 {
+		if _, err := d.etcd.Put(t.Context(), "/somebody/else", "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := d.start().node(tlsconf.RoleFrontdoor, "f1").watch(nil)
+	late.snapshot()
+	if late.at.GetRevision() != d.revision() {
+		t.Fatalf("a new replica is at %v, etcd at %d", late.at, d.revision())
+	}
+	resumed := early.node(tlsconf.RoleFrontdoor, "f1").watch(late.at)
+	c := early.connector("c2")
+	if resp := resumed.recv(); resp.GetSnapshot() || resp.GetChanges()[0].GetNode().GetId() != c.id {
+		t.Errorf("the early replica goes on with %v", resp)
+	}
+}
+
+// The store was restored from a backup: positions of before are higher than
+// what there is, and waiting for them would never end.
+func TestAPositionThatWillNotCome(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	r := d.start()
+	r.connector("c1")
+	f := r.node(tlsconf.RoleFrontdoor, "f1")
+	for name, after := range map[string]*registryv1.Position{
+		"a revision":  {Revision: d.revision() + 1_000_000},
+		"an epoch":    {Epoch: 7, Revision: 1},
+		"a few years": {Epoch: 7, Revision: 1 << 60},
+	} {
+		w := f.watch(after)
+		w.snapshot()
+		if w.at.GetEpoch() != 0 {
+			t.Errorf("%s above the store's: %v", name, w.at)
+		}
+	}
+}
+
+func TestRestoreFinished(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	r := d.start()
+	c, f := r.connector("c1"), r.node(tlsconf.RoleFrontdoor, "f1")
+	c.bind(newAgent("acme"), "s1", newTunnel(), "app.example.com")
+	w := f.watch(nil)
+	w.snapshot()
+	raw, err := proto.Marshal(&storagev1.Epoch{Number: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.etcd.Put(t.Context(), "/dialback/registry/state/epoch", string(raw)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err = w.stream.Recv(); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, errUnavailable) {
+		t.Errorf("the stream ended with %v", err)
+	}
+	again := f.watch(w.at)
+	again.snapshot()
+	if again.at.GetEpoch() != 1 {
+		t.Errorf("the new position is %v", again.at)
+	}
+	if found, err := f.lookup("app.example.com"); err != nil || found.GetPosition().GetEpoch() != 1 {
+		t.Errorf("lookup: %v, %v", found, err)
+	}
+}
+
+// A replica is cut from etcd while records change and the changes are
+// compacted: it finds the difference, and its streams go on.
+func TestCompaction(t *testing.T) {
+	t.Parallel()
+	server := etcdkit.EtcdServer(t)
+	d := deployOn(t, server.Client())
+	relay := newRelay(t, server.Endpoints()[0])
+	cutOff := *d
+	cutOff.etcd = relay.client(t)
+	far, near := cutOff.start(), d.start()
+	c := near.connector("c1")
+	defer c.keepBeating()()
+	gone := c.bind(newAgent("acme"), "s1", newTunnel(), "gone.example.com")
+	c.bind(newAgent("acme"), "s2", newTunnel(), "stays.example.com")
+	w := far.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
+	w.snapshot()
+	for w.at.GetRevision() < d.revision() {
+		w.recv()
+	}
+
+	relay.set(true)
+	if err := c.release(gone); err != nil {
+		t.Fatal(err)
+	}
+	c.bind(newAgent("acme"), "s3", newTunnel(), "new.example.com")
+	if _, err := d.etcd.Compact(t.Context(), d.revision()); err != nil {
+		t.Fatal(err)
+	}
+	relay.set(false)
+	vanished := w.until(func(ch *registryv1.Change) bool {
+		if ch.GetAttachment().GetHostname() == "stays.example.com" {
+			t.Errorf("what has not changed is sent again")
+		}
+		return ch.GetAttachmentVanished() != nil
+	})
+	if vanished.GetAttachmentVanished().String() != gone.attachment(c).String() {
+		t.Errorf("vanished: %v", vanished)
+	}
+	w.until(func(ch *registryv1.Change) bool { return ch.GetClaimRemoved() == "gone.example.com" })
+	w.until(func(ch *registryv1.Change) bool { return ch.GetClaim().GetHostname() == "new.example.com" })
+	w.until(func(ch *registryv1.Change) bool { return ch.GetAttachment().GetHostname() == "new.example.com" })
+}
+
+// etcd goes away for a while: streams wait, binds get a retryable error, and
+// all goes on by itself.
+func TestEtcdAway(t *testing.T) {
+	t.Parallel()
+	server := etcdkit.EtcdServer(t)
+	relay := newRelay(t, server.Endpoints()[0])
+	d := deployOn(t, relay.client(t))
+	r := d.start()
+	c := r.connector("c1")
+	w := r.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
+	w.snapshot()
+	relay.set(true)
+	if _, err := c.tryBind(newAgent("acme"), "s1", newTunnel(), "app.example.com"); !errors.Is(err, errUnavailable) {
+		t.Errorf("a bind without etcd: %v", err)
+	}
+	relay.set(false)
+	testkit.Eventually(t, limit, func() bool {
+		err := c.beat(ready)
+		if errors.Is(err, errNoNode) {
+			c.register()
+		}
+		return err == nil
+	}, "the registry does not come back")
+	c.bind(newAgent("acme"), "s1", newTunnel(), "app.example.com")
+	w.until(func(ch *registryv1.Change) bool { return ch.GetAttachment().GetHostname() == "app.example.com" })
+}
+
+// A stop of a replica ends its streams with something to retry, at once.
+func TestAStopEndsStreams(t *testing.T) {
+	t.Parallel()
+	r := deploy(t).start()
+	w := r.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
+	w.snapshot()
+	r.stop()
+	if _, err := w.stream.Recv(); !errors.Is(err, errUnavailable) {
+		t.Errorf("the stream ended with %v", err)
+	}
+}
