@@ -1,0 +1,86 @@
+// Package ctl is dialbackctl: what an administrator does with a deployment, from a
+// command line. Results go to stdout, so that they can be piped; whatever else
+// there is to say goes to stderr.
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dialback/dialback/internal/config"
+	"github.com/dialback/dialback/internal/datadir"
+	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/version"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// cli is the command line.
+type cli struct {
+	connection
+	Token   tokenCommands  `cmd:"" help:"Make, list and revoke authtokens."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// env is what commands work with.
+type env struct {
+	stdout, stderr io.Writer
+	now            func() time.Time
+	connection     *connection
+}
+
+// note says something to the person, not to the pipe.
+func (e *env) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(e.stderr, format+"\n", args...) // there is nowhere left to complain
+}
+
+// Run runs one command and returns the exit code: 0, 1 for a failure, 2 for a
+// command line that is wrong.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	e := &env{stdout: stdout, stderr: stderr, now: time.Now}
+	var c cli
+	ended := false // by --help or --version
+	command, err := config.Parse(&c, args, config.Options{
+		Name: "dialbackctl", Description: "Administers a deployment of Dialback.",
+		EnvPrefix: "DIALBACK_ADMIN_", Version: version.String(),
+		Vars:   map[string]string{"credentials": datadir.Admin(datadir.Default())},
+		Stdout: stdout, Exit: func(int) { ended = true },
+	})
+	switch {
+	case ended:
+		return exitOK
+	case err != nil:
+		e.note("dialbackctl: %v", err)
+		return exitUsage
+	}
+	e.connection = &c.connection
+	command.BindTo(ctx, (*context.Context)(nil))
+	if err := command.Run(e); err != nil {
+		e.note("dialbackctl: %s", explain(err, c.Server))
+		return exitCode(err)
+	}
+	return exitOK
+}
+
+// exitCode tells what another command line mends from what it does not.
+func exitCode(err error) int {
+	if e, ok := errs.From(err); ok && e.Kind() == errs.InvalidArgument {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(e *env) error {
+	_, err := fmt.Fprintln(e.stdout, "dialbackctl", version.String())
+	return err
+}
