@@ -17,6 +17,8 @@ const (
 type Conn struct {
 	*proxyconn.Server
 	Agent route.Agent
+	// Spare says that the connection has waited for its use, or had one before.
+	Spare bool
 
 	set   *conns
 	mu    sync.Mutex
@@ -119,6 +121,7 @@ func (s *conns) take(agent route.Agent) *Conn {
 		c := list[len(list)-1]
 		s.unspareLocked(c)
 		if c.Idle() {
+			c.Spare = true
 			return c
 		}
 		s.removeLocked(c)

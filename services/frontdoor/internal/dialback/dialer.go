@@ -42,7 +42,7 @@ type Config struct {
 	// MaxTickets bounds the dial-backs under way, MaxConns all connections.
 	MaxTickets, MaxConns int
 	// Addresses are where agents reach this frontdoor, best first.
-	Addresses func() []string
+	Addresses []string
 	// ServerName is what they present as SNI: this frontdoor and no other.
 	ServerName string
 }
@@ -207,7 +207,7 @@ func (a *asking) ask(ctx context.Context, attachment route.Attachment) {
 	agent := a.route.Claim.Agent
 	stream, err := client.RequestProxy(ctx, &connectorv1.RequestProxyRequest{
 		AgentId: agent.ID, Instance: agent.Instance[:], SessionId: attachment.SessionID,
-		Tickets: [][]byte{a.ticket[:]}, Addresses: a.cfg.Addresses(), ServerName: a.cfg.ServerName,
+		Tickets: [][]byte{a.ticket[:]}, Addresses: a.cfg.Addresses, ServerName: a.cfg.ServerName,
 		Remaining: durationpb.New(time.Until(a.deadline)),
 	})
 	if err != nil {

@@ -1,0 +1,235 @@
+// Package frontdoor is the service that visitors meet: it accepts them, finds
+// who serves the endpoint they want, has the agent dial back, and moves the
+// bytes.
+package frontdoor
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/lifecycle"
+	"github.com/dialback/dialback/internal/telemetry"
+	"github.com/dialback/dialback/internal/version"
+	"github.com/dialback/dialback/services/frontdoor/internal/dialback"
+	"github.com/dialback/dialback/services/frontdoor/internal/httpproxy"
+	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
+	"github.com/dialback/dialback/services/frontdoor/internal/reach"
+	"github.com/dialback/dialback/services/frontdoor/internal/registryclient"
+	"github.com/dialback/dialback/services/frontdoor/internal/route"
+)
+
+// Deps is what a frontdoor works with. All but Control must be set.
+type Deps struct {
+	// Registry and Auth are connections to these services.
+	Registry, Auth grpc.ClientConnInterface
+	// Connector returns a connection to a connector. One that can be closed is,
+	// when the connector has gone.
+	Connector func(id, address string) (grpc.ClientConnInterface, error)
+	// ProxyTLS serves "*.proxy.<domain>" to agents: TLS 1.3.
+	ProxyTLS *tls.Config
+	// Control takes over a connection, still encrypted, whose server name is
+	// "control.<domain>" (connectorID "") or "<id>.control.<domain>". Nil: those
+	// names are refused.
+	Control   func(c net.Conn, connectorID string)
+	Logger    *slog.Logger
+	Telemetry *telemetry.Telemetry
+}
+
+func (d Deps) validate() error {
+	switch {
+	case d.Registry == nil || d.Auth == nil || d.Connector == nil:
+		return errors.New("a frontdoor needs ways to registry, auth and connectors")
+	case d.ProxyTLS == nil:
+		return errors.New("a frontdoor needs a TLS configuration for agents")
+	case d.Logger == nil || d.Telemetry == nil:
+		return errors.New("a frontdoor needs a logger and telemetry")
+	}
+	return nil
+}
+
+// Frontdoor is one replica.
+type Frontdoor struct {
+	cfg  Config
+	deps Deps
+	id   string
+	log  *slog.Logger
+
+	clear, secure *net.TCPListener // clear may be nil
+
+	follower *registryclient.Follower
+	node     *registryclient.Node
+	dialer   *dialback.Dialer
+	engine   httpproxy.Engine
+	handler  *httpproxy.Handler
+	server   *server
+	certs    ingress.Certificates
+	macKey   atomic.Pointer[[]byte]
+	draining atomic.Bool
+	stop     context.CancelFunc // of what New has started
+}
+
+// New checks the configuration, loads certificates and listens. Nothing is
+// served before Run.
+func New(cfg Config, deps Deps) (*Frontdoor, error) {
+	if err := errors.Join(cfg.Validate(), deps.validate()); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	f := &Frontdoor{cfg: cfg, deps: deps, id: nodeID(cfg.NodeName), stop: stop}
+	f.log = deps.Logger.With("part", "frontdoor")
+	err := f.loadCertificates(ctx)
+	if err == nil {
+		err = f.listen(ctx)
+	}
+	if err != nil {
+		f.closeListeners()
+		stop()
+		return nil, err
+	}
+	f.wire()
+	return f, nil
+}
+
+// nodeID is new at each start: a ticket for an earlier one must not reach us.
+func nodeID(name string) string {
+	var suffix [8]byte
+	_, _ = rand.Read(suffix[:]) // it never fails
+	return name + "-" + hex.EncodeToString(suffix[:])
+}
+
+// wire makes the parts and joins them.
+func (f *Frontdoor) wire() {
+	var room *route.Room
+	table := route.NewTable(time.Now, func(agentID string) { room.Wake(agentID) })
+	room = route.NewRoom(f.cfg.MaxHoldsEndpoint, table.Lookup)
+
+	f.dialer = dialback.New(dialback.Config{
+		Timeout: f.cfg.DialbackTimeout, KeepSpare: f.cfg.IdleTimeout,
+		MaxTickets: f.cfg.MaxTickets, MaxConns: f.cfg.MaxConns,
+		Addresses: f.cfg.AgentAddresses, ServerName: f.id + ".proxy." + f.cfg.Domain,
+	}, table, f.deps.Connector, f.log)
+	f.follower = registryclient.NewFollower(f.deps.Registry, table, f.dialer.Links(), f.log)
+	f.node = registryclient.NewNode(f.deps.Registry, &registryv1.Node{
+		Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, Id: f.id, AgentAddresses: f.cfg.AgentAddresses,
+		Version: version.Version, Capabilities: httpproxy.Capabilities,
+	}, f.log)
+
+	config := httpproxy.Config{
+		Trusted: f.cfg.TrustedProxies, AnswerTimeout: f.cfg.AnswerTimeout, IdlePrivate: f.cfg.IdleTimeout,
+		MaxRequests: f.cfg.MaxRequests, MaxRequestsEndpoint: f.cfg.MaxRequestsEndpoint,
+	}
+	f.engine = httpproxy.NewStandard(config, f.dialer.Keep, f.log)
+	f.handler = httpproxy.New(config, httpproxy.Deps{
+		Finder: &reach.Finder{
+			Config: reach.Config{Hold: f.cfg.Hold},
+			Deps: reach.Deps{
+				Table: table, Room: room, Dialer: f.dialer,
+				Miss: registryclient.NewResolver(f.deps.Registry, table).Resolve,
+			},
+		},
+		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey,
+		Telemetry: f.deps.Telemetry, Logger: f.log,
+	})
+	f.server = newServer(f.cfg, f.handler, f.engine, &f.draining, f.log)
+}
+
+// NodeID is this frontdoor's id in the node table, new at each start.
+func (f *Frontdoor) NodeID() string { return f.id }
+
+// HTTPAddr is where visitors without TLS are served; nil: nowhere.
+func (f *Frontdoor) HTTPAddr() net.Addr {
+	if f.clear == nil {
+		return nil
+	}
+	return f.clear.Addr()
+}
+
+// TLSAddr is where visitors and agents are served.
+func (f *Frontdoor) TLSAddr() net.Addr { return f.secure.Addr() }
+
+// Ready holds while this frontdoor wants visitors: it knows the routes and is
+// not about to stop.
+func (f *Frontdoor) Ready() bool {
+	select {
+	case <-f.follower.Standing():
+		return !f.draining.Load()
+	default:
+		return false
+	}
+}
+
+// Run serves until ctx ends, then drains. It returns nil for a clean stop.
+func (f *Frontdoor) Run(ctx context.Context) error {
+	defer f.stop()
+	defer f.closeListeners()
+	port := ingress.NewPort(f.secure, ingress.Config{Domain: f.cfg.Domain, NodeID: f.id, MaxConns: f.cfg.MaxConns}, ingress.Deps{
+		Control: f.deps.Control, Proxy: f.dialer.Accept, ProxyTLS: f.proxyTLS(),
+		Public: f.certs.TLS(), HasName: f.certs.Has, Logger: f.log,
+	})
+	group := lifecycle.New(f.log)
+
+	// Leaving is the reverse of this: visitors first, what serves them last.
+	group.OnDrain("leave the node table", f.node.Leave)
+	group.Go("node", f.node.Run)
+	group.Go("routes", f.follower.Run)
+	group.Go("connectors", f.dialer.Links().Run)
+	group.Go("trace key", f.fetchKeys)
+	group.OnDrain("close proxy connections", func(context.Context) error {
+		f.engine.Close()
+		f.dialer.Close()
+		return nil
+	})
+	group.Go("port", port.Run)
+	group.OnDrain("close the port", func(context.Context) error { return port.Close() })
+	group.Go("visitors", func(context.Context) error { return f.server.serve(port.Public()) })
+	if f.clear != nil {
+		plain := ingress.NewClear(f.clear, f.cfg.MaxConns, f.log)
+		group.Go("clear port", plain.Run)
+		group.OnDrain("close the clear port", func(context.Context) error { return plain.Close() })
+		group.Go("clear visitors", func(context.Context) error { return f.server.serve(plain.Public()) })
+	}
+	group.OnDrain("finish requests", f.server.drain)
+	group.OnDrain("announce the end", f.announce)
+	f.log.Info("frontdoor listens", "node", f.id, "tls", f.TLSAddr().String(), "http", addrText(f.HTTPAddr()))
+	return group.Run(ctx, f.cfg.DrainTimeout)
+}
+
+// announce says that nothing new is wanted here, and leaves load balancers the
+// time to notice. The port stays open: dial-backs for those who are here come
+// through it.
+func (f *Frontdoor) announce(ctx context.Context) error {
+	f.draining.Store(true)
+	f.node.Drain()
+	timer := time.NewTimer(f.cfg.DrainDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// proxyTLS fixes what does not depend on the operator's certificate.
+func (f *Frontdoor) proxyTLS() *tls.Config {
+	c := f.deps.ProxyTLS.Clone()
+	c.MinVersion = tls.VersionTLS13
+	c.NextProtos = []string{ingress.ProxyProtocol}
+	return c
+}
+
+func addrText(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}

@@ -1,0 +1,212 @@
+package httpproxy
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// pool holds the private connections that are between two requests, and those
+// who wait for one.
+type pool struct {
+	idleFor time.Duration
+	perKey  int
+
+	mu      sync.Mutex
+	closed  bool
+	idle    map[key][]*private
+	waiting map[key][]*waiter
+}
+
+func newPool(idleFor time.Duration, perKey int) *pool {
+	return &pool{idleFor: idleFor, perKey: perKey, idle: map[key][]*private{}, waiting: map[key][]*waiter{}}
+}
+
+// waiter is a request without a connection yet.
+type waiter struct {
+	result chan got // holds one
+	stop   context.CancelFunc
+	served bool // has its result, or wants none
+}
+
+type got struct {
+	p   *private
+	err error
+}
+
+// get returns an idle connection, or the first that comes: the one that dial
+// makes, or one that another visitor is done with. dial's context ends when its
+// connection is not wanted any more; one that it returns all the same is kept.
+func (l *pool) get(ctx context.Context, k key, dial func(context.Context) (*private, error)) (*private, error) {
+	if p := l.take(k); p != nil {
+		return p, nil
+	}
+	dialCtx, stop := context.WithCancel(ctx)
+	w := &waiter{result: make(chan got, 1), stop: stop}
+	l.mu.Lock()
+	l.waiting[k] = append(l.waiting[k], w)
+	l.mu.Unlock()
+	go func() {
+		defer stop()
+		p, err := dial(dialCtx)
+		l.settle(k, w, got{p, err})
+	}()
+	select {
+	case r := <-w.result:
+		return r.p, r.err
+	case <-ctx.Done():
+		l.abandon(k, w)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// take returns an idle connection that lives, the one used last first: it is
+// the most likely to live.
+func (l *pool) take(k key) *private {
+	for {
+		l.mu.Lock()
+		list := l.idle[k]
+		if len(list) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		p := list[len(list)-1]
+		l.unlist(p)
+		l.mu.Unlock()
+		if p.wake() {
+			return p
+		}
+		p.release()
+	}
+}
+
+// put takes a connection that is between two requests: for the one who has
+// waited longest, or to keep.
+func (l *pool) put(p *private) {
+	l.mu.Lock()
+	for list := l.waiting[p.key]; len(list) > 0; list = l.waiting[p.key] {
+		w := list[0]
+		l.unwait(p.key, w)
+		if !w.served {
+			l.give(w, got{p: p})
+			l.mu.Unlock()
+			return
+		}
+	}
+	keep := !l.closed && len(l.idle[p.key]) < l.perKey
+	if keep {
+		l.idle[p.key] = append(l.idle[p.key], p)
+		p.sleep(l.idleFor, func() { l.expire(p) })
+	}
+	l.mu.Unlock()
+	if !keep {
+		p.release()
+	}
+}
+
+// settle brings a dial's result to who asked for it, or keeps it.
+func (l *pool) settle(k key, w *waiter, r got) {
+	l.mu.Lock()
+	l.unwait(k, w)
+	if !w.served {
+		l.give(w, r)
+		l.mu.Unlock()
+		return
+	}
+	l.mu.Unlock()
+	if r.p != nil {
+		l.put(r.p)
+	}
+}
+
+func (l *pool) give(w *waiter, r got) {
+	w.served = true
+	w.result <- r
+	w.stop()
+}
+
+func (l *pool) abandon(k key, w *waiter) {
+	l.mu.Lock()
+	l.unwait(k, w)
+	w.served = true
+	var p *private
+	select {
+	case r := <-w.result:
+		p = r.p
+	default:
+	}
+	l.mu.Unlock()
+	w.stop()
+	if p != nil {
+		l.put(p)
+	}
+}
+
+// expire ends a connection that has been idle for long, or has died.
+func (l *pool) expire(p *private) {
+	l.mu.Lock()
+	listed := l.unlist(p)
+	l.mu.Unlock()
+	if listed {
+		p.wake()
+		p.release()
+	}
+}
+
+// forget ends the idle connections that were one visitor's alone.
+func (l *pool) forget(v *Visitor) {
+	l.closeIf(func(k key) bool { return k.visitor == v })
+}
+
+// close ends idle connections, and keeps none from now on.
+func (l *pool) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.closeIf(func(key) bool { return true })
+}
+
+func (l *pool) closeIf(match func(key) bool) {
+	var list []*private
+	l.mu.Lock()
+	for k, idle := range l.idle {
+		if match(k) {
+			list = append(list, idle...)
+			delete(l.idle, k)
+		}
+	}
+	l.mu.Unlock()
+	for _, p := range list {
+		p.wake()
+		p.release()
+	}
+}
+
+func (l *pool) unlist(p *private) bool {
+	list := l.idle[p.key]
+	for i, other := range list {
+		if other == p {
+			if list = append(list[:i:i], list[i+1:]...); len(list) == 0 {
+				delete(l.idle, p.key)
+			} else {
+				l.idle[p.key] = list
+			}
+			return true
+		}
+	}
+	return false
+}
+
+func (l *pool) unwait(k key, w *waiter) {
+	list := l.waiting[k]
+	for i, other := range list {
+		if other == w {
+			if list = append(list[:i:i], list[i+1:]...); len(list) == 0 {
+				delete(l.waiting, k)
+			} else {
+				l.waiting[k] = list
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package httpproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"os"
+	"sync"
+	"time"
+
+	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
+)
+
+const (
+	maxInformational = 16 // 1xx replies to one request
+	// continueWait is how long a service has to answer "Expect: 100-continue"
+	// before it gets the body without.
+	continueWait = time.Second
+	// writeGrace is how long behind an answer the request may still be on its way
+	// before its connection is given up.
+	writeGrace = 50 * time.Millisecond
+)
+
+var (
+	errHeadTooLong   = errors.New("the head of the answer is too long")
+	errInformational = errors.New("too many informational answers")
+	errNoUpgrade     = errors.New("the answer switches protocols, which was not asked for")
+	errAnswerTimeout = errors.New("no answer came in time")
+	errBodyUnwanted  = errors.New("answered without waiting for the body")
+)
+
+// failure is why an attempt has failed.
+type failure struct {
+	err error
+	// delivered is false only if there is proof that no byte of the request has
+	// reached the service.
+	delivered bool
+	// unsent says that the connection had ended before the request began.
+	unsent bool
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+// passage is one request on a private connection, and its answer.
+type passage struct {
+	p   *private
+	req *http.Request
+	passageOptions
+	unhook  func() bool   // takes the visitor's context off
+	proceed chan struct{} // closed when the body may go
+	final   chan struct{} // closed when the answer's head is there
+	written chan error    // holds what writing came to
+	once    sync.Once     // of end
+
+	mu       sync.Mutex
+	patience *time.Timer // until the answer's head; nil: none
+	timedOut bool
+	answered bool
+}
+
+// passageOptions are what the engine wants of a passage.
+type passageOptions struct {
+	answerTimeout time.Duration // from the end of the request to the answer's head; 0: no limit
+	inspect       func(*http.Response)
+	settled       func(p *private, reusable bool) // called once, when the answer is over
+}
+
+// roundTrip sends the request and reads the head of its answer. The answer's
+// body must be read to its end or closed. With an error, a *failure, the
+// connection has been given up.
+func (p *private) roundTrip(ctx context.Context, req *http.Request, rq *proxyv1.Req, o passageOptions) (*http.Response, error) {
+	p.served++
+	if err := p.ex.BeginRequest(rq); err != nil {
+		p.release()
+		return nil, &failure{err: err, unsent: true}
+	}
+	g := &passage{
+		p: p, req: req, passageOptions: o,
+		proceed: make(chan struct{}), final: make(chan struct{}), written: make(chan error, 1),
+	}
+	g.unhook = context.AfterFunc(ctx, func() { p.ex.Reset(proxyv1.Code_CODE_VISITOR_GONE) })
+	g.send()
+	res, err := g.receive(ctx)
+	err = g.judge(err)
+	close(g.final)
+	if err != nil {
+		f := &failure{err: err, delivered: p.ex.RequestDelivered()}
+		g.end(false)
+		return nil, f
+	}
+	g.inspect(res)
+	g.adopt(res)
+	return res, nil
+}
+
+// judge ends the wait for the head, and tells its timeout from other errors.
+func (g *passage) judge(err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answered = true
+	if g.patience != nil {
+		g.patience.Stop()
+	}
+	if err != nil && g.timedOut {
+		return errAnswerTimeout
+	}
+	return err
+}
+
+// send writes the request, its body beside whatever the answer does.
+func (g *passage) send() {
+	if g.req.Body == nil || g.req.Body == http.NoBody {
+		g.write()
+		return
+	}
+	if g.req.Header.Get("Expect") != "" {
+		g.req.Body = &gated{ReadCloser: g.req.Body, open: g.proceed, deny: g.final}
+	}
+	go g.write()
+}
+
+func (g *passage) write() {
+	err := g.req.Write(g.p.out)
+	if err == nil {
+		err = g.p.out.Flush()
+	}
+	var visitors *bodyError
+	switch {
+	case err == nil:
+		g.await()
+	case errors.As(err, &visitors):
+		// The visitor's side has failed: nobody will want the answer.
+		g.p.ex.Reset(proxyv1.Code_CODE_VISITOR_GONE)
+	}
+	g.written <- err
+}
+
+// await bounds the wait for the head that begins when the request has gone.
+func (g *passage) await() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.answered || g.answerTimeout <= 0 {
+		return
+	}
+	g.patience = time.AfterFunc(g.answerTimeout, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if !g.answered {
+			g.timedOut = true
+			g.p.ex.Reset(proxyv1.Code_CODE_LIMIT)
+		}
+	})
+}
+
+// receive reads heads up to the final one.
+func (g *passage) receive(ctx context.Context) (*http.Response, error) {
+	trace := httptrace.ContextClientTrace(ctx)
+	var proceed sync.Once
+	for range maxInformational {
+		g.p.head.left = maxReplyHead
+		res, err := http.ReadResponse(g.p.in, g.req)
+		g.p.head.left = -1
+		if err != nil {
+			return nil, err
+		}
+		removeOwn(res.Header)
+		switch {
+		case res.StatusCode == http.StatusSwitchingProtocols:
+			if g.req.Header.Get("Upgrade") == "" {
+				return nil, errNoUpgrade
+			}
+			return res, nil
+		case res.StatusCode >= 200:
+			return res, nil
+		case res.StatusCode == http.StatusContinue:
+			proceed.Do(func() { close(g.proceed) })
+		}
+		if trace != nil && trace.Got1xxResponse != nil {
+			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, errInformational
+}
+
+// adopt puts the passage's end at the end of the answer's body.
+func (g *passage) adopt(res *http.Response) {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		res.Body = &upgraded{passage: g}
+		return
+	}
+	framed := !res.Close
+	if res.Body == http.NoBody || res.Body == nil {
+		g.end(framed)
+		return
+	}
+	res.Body = &answer{ReadCloser: res.Body, passage: g, framed: framed}
+}
+
+// end settles what becomes of the connection. It may be used again only if
+// everything of this request has gone, everything of its answer has come, and
+// nothing has come behind it: else one visitor's bytes become another's answer.
+func (g *passage) end(whole bool) {
+	g.once.Do(func() {
+		clean := whole && g.allWritten() && g.p.in.Buffered() == 0 && !g.stopped()
+		if !g.unhook() {
+			clean = false
+		}
+		if clean {
+			g.p.ex.EndRequest()
+		}
+		g.settled(g.p, clean)
+	})
+}
+
+func (g *passage) allWritten() bool {
+	timer := time.NewTimer(writeGrace)
+	defer timer.Stop()
+	select {
+	case err := <-g.written:
+		return err == nil
+	case <-timer.C:
+		return false
+	}
+}
+
+func (g *passage) stopped() bool {
+	select {
+	case <-g.p.ex.OnStop():
+		return true
+	default:
+		return false
+	}
+}
+
+// answer is the body of an answer.
+type answer struct {
+	io.ReadCloser
+	*passage
+	framed bool
+}
+
+func (a *answer) Read(b []byte) (int, error) {
+	n, err := a.ReadCloser.Read(b)
+	if err != nil {
+		a.end(err == io.EOF && a.framed)
+	}
+	return n, err
+}
+
+// Close aborts what has not been read. The body below is not closed: it would
+// read on to its end.
+func (a *answer) Close() error {
+	a.end(false)
+	return nil
+}
+
+// upgraded is the connection behind a 101: bytes both ways, in pairs of halves.
+type upgraded struct{ *passage }
+
+func (u *upgraded) Read(b []byte) (int, error)  { return u.p.in.Read(b) }
+func (u *upgraded) Write(b []byte) (int, error) { return u.p.ex.Write(b) }
+func (u *upgraded) CloseWrite() error           { return u.p.ex.CloseWrite() }
+
+func (u *upgraded) Close() error {
+	u.end(false)
+	return nil
+}
+
+// gated holds a body back until the service asks for it.
+type gated struct {
+	io.ReadCloser
+	open, deny <-chan struct{}
+	waited     bool
+}
+
+func (b *gated) Read(p []byte) (int, error) {
+	if b.waited {
+		return b.ReadCloser.Read(p)
+	}
+	timer := time.NewTimer(continueWait)
+	defer timer.Stop()
+	select {
+	case <-b.open:
+	case <-timer.C:
+	case <-b.deny:
+		return 0, errBodyUnwanted
+	}
+	b.waited = true
+	return b.ReadCloser.Read(p)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,118 @@
+// Package ingress accepts connections on the public ports and tells what each
+// one is for before a byte of it is decrypted.
+package ingress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Listen listens for TCP with keep-alive probes that find dead visitors in about
+// a minute.
+func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 3,
+	}}
+	l, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// Conn is an accepted connection that counts until it is closed.
+type Conn struct {
+	*net.TCPConn
+	release func()
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	c.release()
+	return c.TCPConn.Close()
+}
+
+// acceptor takes connections off a listener, so many and no more.
+type acceptor struct {
+	listener *net.TCPListener
+	limit    int64
+	open     atomic.Int64
+	log      *slog.Logger
+}
+
+const (
+	acceptRetryMin = 5 * time.Millisecond
+	acceptRetryMax = time.Second
+)
+
+// run hands connections to serve until the listener is closed. Running out of
+// files ends nothing: it is waited out. Above the limit newcomers are closed at
+// once: in the backlog they would stand before agents who dial back.
+func (a *acceptor) run(serve func(*Conn)) error {
+	wait := acceptRetryMin
+	for {
+		tcp, err := a.listener.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			a.log.Error("a connection could not be accepted", "error", err)
+			time.Sleep(wait)
+			wait = min(2*wait, acceptRetryMax)
+			continue
+		}
+		wait = acceptRetryMin
+		if a.open.Add(1) > a.limit {
+			a.open.Add(-1)
+			_ = tcp.SetLinger(0)
+			_ = tcp.Close()
+			continue
+		}
+		serve(&Conn{TCPConn: tcp, release: sync.OnceFunc(func() { a.open.Add(-1) })})
+	}
+}
+
+// Queue is a net.Listener whose connections come from elsewhere.
+type Queue struct {
+	addr  net.Addr
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newQueue(addr net.Addr) *Queue {
+	return &Queue{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// put hands a connection to whoever accepts, or closes it.
+func (q *Queue) put(c net.Conn) {
+	select {
+	case q.conns <- c:
+	case <-q.done:
+		_ = c.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (q *Queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (q *Queue) Close() error {
+	q.once.Do(func() { close(q.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (q *Queue) Addr() net.Addr { return q.addr }
