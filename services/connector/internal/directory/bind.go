@@ -25,10 +25,12 @@ type Request struct {
 }
 
 // Bind claims a name for a reserved tunnel of s and attaches it. It is not cut
-// short when the session ends: an attachment that nobody knows of would dangle.
+// short when the session ends, and the session's end is then said once more: an
+// attachment that was made behind it would dangle.
 func (c *Client) Bind(ctx context.Context, s *session.Session, r Request) (session.Tunnel, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bindTimeout)
 	defer cancel()
+	defer c.endAgain(s)
 	for {
 		registration, changed := c.current()
 		tunnel, err := c.bind(ctx, s, r, registration)

@@ -33,6 +33,15 @@ func (c *Client) EndSession(s *session.Session, reason session.Reason) {
 	})
 }
 
+// endAgain repeats the end of a session that left while something was attached to
+// it: the attachment may have come after the end.
+func (c *Client) endAgain(s *session.Session) {
+	if c.table.Get(s.ID) == nil {
+		reason, _ := s.End()
+		c.EndSession(s, reason)
+	}
+}
+
 // Release ends a tunnel and frees its name, now or when the registry is back.
 // The channel is closed when that was said, or has been given up.
 func (c *Client) Release(s *session.Session, tunnelID string, reason session.Reason) <-chan struct{} {

@@ -136,24 +136,15 @@ func (c *Client) reattach(ctx context.Context, l *lease, batch []session.Attachm
 	if err != nil {
 		return err
 	}
-	c.endGone(batch)
+	for _, a := range batch {
+		c.endAgain(a.Session)
+	}
 	for _, s := range resp.GetSuperseded() {
 		if a, ok := c.table.Find(s.GetSessionId(), s.GetHostname()); ok && a.Generation == s.GetGeneration() {
 			c.table.CloseTunnel(a.Session, a.Tunnel, session.TakenOver)
 		}
 	}
 	return nil
-}
-
-// endGone repeats the ends of sessions that left while their attachments were
-// being asserted: the assertion may have come after the end.
-func (c *Client) endGone(batch []session.Attachment) {
-	for _, a := range batch {
-		if c.table.Get(a.Session.ID) == nil {
-			reason, _ := a.Session.End()
-			c.EndSession(a.Session, reason)
-		}
-	}
 }
 
 // beat renews the lease until it is lost.

@@ -134,7 +134,7 @@ func (s *Session) Renew(a Assertion) {
 func (s *Session) Done() <-chan struct{} { return s.done }
 
 // End returns why the session has ended, and what its agent is told; nil for a
-// clean end. Only after Done.
+// clean end. Only of a session that has left its table.
 func (s *Session) End() (Reason, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
