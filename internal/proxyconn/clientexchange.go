@@ -24,11 +24,13 @@ type ClientExchange struct {
 	end    chan struct{} // closed when the exchange has ended
 
 	// sink is held while bytes go to the private connection; before c.mu.
-	sink   sync.Mutex
-	early  []byte // what came before there was one
-	watch  *watchdog
-	fresh  bool // the next byte begins an HTTP request
-	report reporter
+	sink  sync.Mutex
+	early []byte // what came before there was one
+	// waitingReq is a Req that did.
+	waitingReq *proxyv1.Req
+	watch      *watchdog
+	fresh      bool // the next byte begins an HTTP request
+	report     reporter
 
 	// The rest is guarded by c.mu.
 	private net.Conn // set with sink held as well
@@ -54,7 +56,7 @@ type ClientExchange struct {
 	truncated  bool   // a private write took the news of a reset
 	request    uint64 // number of the newest Req
 	requestAt  uint64 // received when it came
-	waitingReq *proxyv1.Req
+	forwarding bool   // what came early is still being written
 }
 
 func newClientExchange(c *Client, st *proxyv1.Start) *ClientExchange {
@@ -160,7 +162,7 @@ func (e *ClientExchange) killLocked() {
 // settleLocked ends the exchange if both directions have ended. It is the one
 // place that decides so.
 func (c *Client) settleLocked(e *ClientExchange) {
-	over := e.finWritten && e.finReceived
+	over := e.finWritten && e.finReceived && !e.forwarding
 	if e.resetPosted {
 		over = e.resetWritten && e.resetReceived
 	}

@@ -25,13 +25,9 @@ func (e *ClientExchange) onReq(r *proxyv1.Req) error {
 
 	e.sink.Lock()
 	defer e.sink.Unlock()
-	e.c.mu.Lock()
-	private := e.private
-	if private == nil {
+	if e.watch == nil { // no private connection yet
 		e.waitingReq = r
-	}
-	e.c.mu.Unlock()
-	if private != nil {
+	} else {
 		e.beginRequest(r)
 	}
 	return nil

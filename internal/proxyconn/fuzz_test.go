@@ -159,6 +159,7 @@ func FuzzClient(f *testing.F) {
 		join(begin(1, protoTCP), data("hello"), fin(1, 0), begin(2, protoTCP), reset(2, 0)),
 		join(begin(1, protoHTTP), req(1, 1), data("hello"), req(1, 2), data("again"), fin(1, 0)),
 		join(begin(1, protoTCP), stop(1), data("x"), fin(1, 0), reset(1, 0), stop(1)),
+		join(begin(1, protoTCP), data("early"), fin(1, 0), begin(2, protoTCP), data("early"), fin(2, 0)),
 		join(frame(fPing, "12345678"), frame(fRetire, ""), frame(0x50, "?")),
 		data("idle"),
 	} {

@@ -40,44 +40,65 @@ func (e *ClientExchange) Pipe(private net.Conn, obs RequestObserver) error {
 	return err
 }
 
-// attach makes private the place where the frontdoor's bytes go, beginning with
-// those that have come already.
+// attach makes private the place where the frontdoor's bytes go. Those that have
+// come already go there in a goroutine that keeps the sink: the service may have
+// to be heard before it listens.
 func (e *ClientExchange) attach(private net.Conn, obs RequestObserver) error {
 	e.sink.Lock()
-	defer e.sink.Unlock()
-	c := e.c
-	c.mu.Lock()
-	var err error
-	switch {
-	case e.resetErr != nil:
-		err = e.resetErr
-	case e.ended:
-		err = asLost(c.err)
-	case !e.accepted || e.private != nil:
-		err = errors.New("proxyconn: Pipe is called once, after Accept")
-	}
+	early, err := e.setPrivate(private)
 	if err != nil {
-		c.mu.Unlock()
+		e.sink.Unlock()
 		return err
 	}
-	e.private = private
-	early, req, ended := e.early, e.waitingReq, e.finReceived
-	e.early, e.waitingReq = nil, nil
-	c.mu.Unlock()
-
-	e.watch = newWatchdog(c)
+	e.watch = newWatchdog(e.c)
 	e.report.observer = obs
 	close(e.piped)
-	if req != nil {
+	if req := e.waitingReq; req != nil {
+		e.waitingReq = nil
 		e.beginRequest(req)
 	}
-	if len(early) > 0 {
-		e.forward(early)
+	if early {
+		e.c.tasks.Go(e.forwardEarly)
+	} else {
+		e.sink.Unlock()
 	}
+	return nil
+}
+
+// setPrivate says whether anything has come early.
+func (e *ClientExchange) setPrivate(private net.Conn) (early bool, err error) {
+	c := e.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case e.resetErr != nil:
+		return false, e.resetErr
+	case e.ended:
+		return false, asLost(c.err)
+	case !e.accepted || e.private != nil:
+		return false, errors.New("proxyconn: Pipe is called once, after Accept")
+	}
+	e.private = private
+	e.forwarding = len(e.early) > 0 || e.finReceived
+	return e.forwarding, nil
+}
+
+// forwardEarly takes over the sink.
+func (e *ClientExchange) forwardEarly() {
+	defer e.sink.Unlock()
+	e.forward(e.early)
+	e.early = nil
+	c := e.c
+	c.mu.Lock()
+	ended := e.finReceived
+	c.mu.Unlock()
 	if ended {
 		e.closePrivateWrite()
 	}
-	return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.forwarding = false
+	c.settleLocked(e)
 }
 
 // forward writes to the private connection; the caller holds sink.

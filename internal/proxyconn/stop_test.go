@@ -220,3 +220,33 @@ func TestDrainCloseDelivers(t *testing.T) {
 	_ = far.Close()
 	await(t, done, "end of DrainClose")
 }
+
+// A service may have to be heard before it listens, also by a visitor who spoke
+// first; and all of what he said early arrives, though his FIN came with it.
+func TestEarlyBytesDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	services := make(chan net.Conn, 1)
+	_, _, frontdoor := rawFrontdoor(t, long, func(_ context.Context, e *ClientExchange) {
+		private, service := net.Pipe() // which buffers nothing
+		services <- service
+		_ = e.Accept(0)
+		_ = e.Pipe(private, nil)
+	})
+	for n := uint64(1); n <= 3; n++ {
+		frontdoor.send(join(begin(n, protoTCP), data("early"), fin(n, 0)))
+		service := await(t, services, "private connection")
+		_ = service.SetDeadline(time.Now().Add(patience))
+		if _, err := service.Write([]byte("banner")); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 5)
+		if _, err := io.ReadFull(service, b); err != nil || string(b) != "early" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		_ = service.Close()
+		frontdoor.expect(fAck, nil)
+		frontdoor.expect(fResp, nil)
+		_, _, _ = frontdoor.next() // DATA or DATA_DELIVERED
+		frontdoor.expect(fFin, nil)
+	}
+}

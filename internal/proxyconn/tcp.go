@@ -1,6 +1,7 @@
 package proxyconn
 
 import (
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -38,12 +39,12 @@ func keepAlive(c net.Conn) {
 	}
 }
 
-// closeWrite ends c's outgoing direction if it can.
+// closeWrite ends c's outgoing direction, errors.ErrUnsupported if it cannot.
 func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
-	return nil
+	return errors.ErrUnsupported
 }
 
 // DrainClose closes c in order though input may be unread. A plain close would
