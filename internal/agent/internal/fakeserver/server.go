@@ -4,10 +4,12 @@
 package fakeserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -41,6 +43,8 @@ type Server struct {
 
 	// CA signs the server's certificate.
 	CA *tlsconf.CA
+	// ProxyCA signs the certificate of proxy connections; nil: CA.
+	ProxyCA *tlsconf.CA
 	// Auth answers an agent; nil: everybody is welcome.
 	Auth func(*agentv1.Auth) (*agentv1.AuthResp, error)
 	// Bind answers a wish; nil: granted.
@@ -79,11 +83,7 @@ func (s *Server) Start() (stop func()) {
 		s.t.Fatal(err)
 	}
 	s.addr = raw.Addr().String()
-	cert, err := s.CA.Issue(tlsconf.Request{DNSNames: []string{"control.localhost", "*.control.localhost", "*.proxy.localhost"}, Server: true})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert}, NextProtos: []string{"h2", alpn}}
+	config := s.tls()
 	control := newQueue(raw.Addr())
 	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	agentv1.RegisterControlServiceServer(server, s)
@@ -97,6 +97,30 @@ func (s *Server) Start() (stop func()) {
 	})
 	s.t.Cleanup(stop)
 	return stop
+}
+
+func (s *Server) tls() *tls.Config {
+	control := s.issue(s.CA, "control.localhost", "*.control.localhost")
+	proxy := s.issue(cmp.Or(s.ProxyCA, s.CA), "*.proxy.localhost")
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{"h2", alpn},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if strings.HasSuffix(hello.ServerName, ".proxy.localhost") {
+				return proxy, nil
+			}
+			return control, nil
+		},
+	}
+}
+
+func (s *Server) issue(ca *tlsconf.CA, names ...string) *tls.Certificate {
+	s.t.Helper()
+	cert, err := ca.Issue(tlsconf.Request{DNSNames: names, Server: true})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return cert
 }
 
 // Addr is where the fake listens.
