@@ -62,8 +62,8 @@ func TestCloseInterruptsRead(t *testing.T) {
 			_, _ = e.AwaitResp(t.Context())
 		}
 		_ = e.Close()
-		var reset_ *ResetError
-		if err := await(t, read, "end of Read"); !errors.As(err, &reset_) || !reset_.Local {
+		var aborted *ResetError
+		if err := await(t, read, "end of Read"); !errors.As(err, &aborted) || !aborted.Local {
 			t.Fatal(err)
 		}
 		agent.expect(fReset, nil)
@@ -153,7 +153,7 @@ func TestDiscardIsBounded(t *testing.T) {
 		}
 		_, _ = frontdoor.c.Write(join(reset(1, 0), begin(2, protoTCP)))
 		if tc.dies {
-			await(t, served, "end of Serve")
+			_ = await(t, served, "end of Serve")
 		} else {
 			await(t, exchanges, "next exchange")
 		}
@@ -248,7 +248,7 @@ func TestBlockedAgentSeesTheAbort(t *testing.T) {
 	go func() { _, _ = e.Write(make([]byte, 64<<20)) }()
 	eventually(t, "a blocked write", func() bool {
 		before := e.Sent()
-		time.Sleep(50 * time.Millisecond)
+		<-time.After(50 * time.Millisecond)
 		return before > 1<<20 && e.Sent() == before
 	})
 	_ = e.Close()

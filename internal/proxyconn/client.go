@@ -38,7 +38,7 @@ type Client struct {
 // Register introduces the agent on c, which the Client takes over.
 func Register(ctx context.Context, c net.Conn, reg *proxyv1.RegProxy, opt Options) (*Client, error) {
 	opt = opt.withDefaults()
-	b, err := appendRegProxy(nil, reg)
+	b, err := appendRegProxy(reg)
 	if err == nil {
 		err = bounded(ctx, c, opt.RegisterTimeout, func() error {
 			_, err := c.Write(b)

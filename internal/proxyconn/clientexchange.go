@@ -2,6 +2,7 @@ package proxyconn
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -218,7 +219,7 @@ func (e *ClientExchange) sendFin() error {
 		fin.Delivered = e.settleDeliveredLocked()
 		return nil
 	}, e.finWrittenLocked)
-	if err == io.ErrClosedPipe {
+	if errors.Is(err, io.ErrClosedPipe) {
 		return nil
 	}
 	return err

@@ -199,7 +199,7 @@ func TestStartedRequestGoesOnBehindTheAgentsFin(t *testing.T) {
 	b := make([]byte, 6)
 	_, _ = io.ReadFull(service, b)
 	_ = service.CloseWrite()
-	if _, err := e.Read(b); err != io.EOF {
+	if _, err := e.Read(b); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	_, _ = e.Write([]byte("and ended"))

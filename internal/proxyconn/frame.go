@@ -2,6 +2,7 @@ package proxyconn
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -143,7 +144,7 @@ func (r *frameReader) read(p []byte) (int, error) {
 
 // unexpected turns an EOF in the middle of something into the error it is.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

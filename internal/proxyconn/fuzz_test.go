@@ -15,7 +15,7 @@ import (
 // FuzzRegProxy feeds the reader of an agent's first bytes, which nobody has
 // vouched for yet.
 func FuzzRegProxy(f *testing.F) {
-	good, _ := appendRegProxy(nil, &proxyv1.RegProxy{Ticket: ticket, Capabilities: []string{"dgram"}, AgentVersion: "1"})
+	good, _ := appendRegProxy(&proxyv1.RegProxy{Ticket: ticket, Capabilities: []string{"dgram"}, AgentVersion: "1"})
 	f.Add(good)
 	f.Add(good[:len(good)-1])
 	f.Add([]byte{0x81, 0x20})       // 4097
@@ -45,7 +45,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, step uint8) {
 		whole, err1 := cut(&frameReader{src: bytes.NewReader(b)})
 		parts, err2 := cut(&frameReader{src: &stutter{b: b, step: int(step%7) + 1}})
-		if !bytes.Equal(whole, parts) || (err1 == io.EOF) != (err2 == io.EOF) {
+		if !bytes.Equal(whole, parts) || errors.Is(err1, io.EOF) != errors.Is(err2, io.EOF) {
 			t.Fatalf("%x (%v) and %x (%v)", whole, err1, parts, err2)
 		}
 	})
@@ -120,7 +120,7 @@ func FuzzServer(f *testing.F) {
 		f.Add(seed, true, false)
 		f.Add(seed, false, true)
 	}
-	reg, _ := appendRegProxy(nil, &proxyv1.RegProxy{Ticket: ticket})
+	reg, _ := appendRegProxy(&proxyv1.RegProxy{Ticket: ticket})
 	f.Fuzz(func(t *testing.T, b []byte, http, half bool) {
 		s, _, err := Accept(context.Background(), newMemConn(append(reg[:len(reg):len(reg)], b...)), long)
 		if err != nil {
@@ -191,6 +191,6 @@ func FuzzClient(f *testing.F) {
 				_ = e.Pipe(near, nil)
 			})
 		}()
-		await(t, served, "end of Serve")
+		_ = await(t, served, "end of Serve")
 	})
 }

@@ -135,7 +135,7 @@ func (r *raw) expectEnd() {
 func rawAgent(t testing.TB, opt Options) (*Server, *raw) {
 	t.Helper()
 	near, far := tcpPair(t)
-	b, _ := appendRegProxy(nil, &proxyv1.RegProxy{Ticket: ticket})
+	b, _ := appendRegProxy(&proxyv1.RegProxy{Ticket: ticket})
 	_, _ = far.Write(b)
 	s, _, err := Accept(t.Context(), near, opt)
 	if err != nil {

@@ -58,12 +58,12 @@ func readSize(r io.Reader) (int, error) {
 }
 
 // appendRegProxy is readRegProxy's other half.
-func appendRegProxy(b []byte, reg *proxyv1.RegProxy) ([]byte, error) {
+func appendRegProxy(reg *proxyv1.RegProxy) ([]byte, error) {
 	size := proto.Size(reg)
 	if size > maxRegProxy {
 		return nil, fmt.Errorf("proxyconn: RegProxy of %d bytes", size)
 	}
-	b = binary.AppendUvarint(b, uint64(size))
+	b := binary.AppendUvarint(nil, uint64(size))
 	return proto.MarshalOptions{}.MarshalAppend(b, reg)
 }
 

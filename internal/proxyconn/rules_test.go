@@ -156,7 +156,7 @@ func (g *gate) Write(b []byte) (int, error) {
 func TestDirectionEndsOnlyWhenTheFinIsWritten(t *testing.T) {
 	t.Parallel()
 	near, far := tcpPair(t)
-	b, _ := appendRegProxy(nil, &proxyv1.RegProxy{Ticket: ticket})
+	b, _ := appendRegProxy(&proxyv1.RegProxy{Ticket: ticket})
 	_, _ = far.Write(b)
 	g := &gate{Conn: near, held: make(chan struct{}, 1)}
 	s, _, err := Accept(t.Context(), g, long)
@@ -172,7 +172,7 @@ func TestDirectionEndsOnlyWhenTheFinIsWritten(t *testing.T) {
 	await(t, g.held, "FIN at the gate")
 	g.shut.Store(nil)
 	agent.send(accepted(1), fin(1, 0))
-	if _, err := e.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := e.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	if s.Idle() {

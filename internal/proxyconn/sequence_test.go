@@ -85,7 +85,7 @@ func randomPlan(r *rand.Rand) plan {
 
 // serve is the agent's side of a plan: private connection and local service.
 func (p plan) serve(t *testing.T, e *ClientExchange, n int, service *sync.WaitGroup) {
-	time.Sleep(p.dial)
+	<-time.After(p.dial)
 	if p.refuse {
 		_ = e.Refuse(proxyv1.Code_CODE_UPSTREAM_REFUSED)
 		return

@@ -10,8 +10,11 @@ import (
 )
 
 // ServerExchange is one visitor's use of a proxy connection, as the frontdoor
-// sees it: a net.Conn whose other end is the local service. Its Write deadline,
-// once passed, costs the connection, for half a TLS record cannot be taken back.
+// sees it: a net.Conn whose other end is the local service. Once the agent has
+// answered, somebody has to call Read until it fails, or Close: that is how the
+// end of the exchange, and of the connection, is noticed. A Write deadline that
+// passes in mid-write costs the connection, for half a TLS record cannot be
+// taken back.
 type ServerExchange struct {
 	s    *Server
 	n    uint64
@@ -125,7 +128,7 @@ func (e *ServerExchange) Outcome() Outcome {
 	return e.outcome
 }
 
-// Sent is how many bytes were written, Received how many were read.
+// Sent is how many bytes were written.
 func (e *ServerExchange) Sent() uint64 {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()

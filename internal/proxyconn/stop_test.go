@@ -110,8 +110,8 @@ func TestServiceResetIsNoEOF(t *testing.T) {
 					_ = service.SetLinger(0)
 					_ = service.Close()
 				}
-				var reset_ *ResetError
-				if _, err := io.ReadAll(e); !errors.As(err, &reset_) || reset_.Code != proxyv1.Code_CODE_UPSTREAM_RESET {
+				var aborted *ResetError
+				if _, err := io.ReadAll(e); !errors.As(err, &aborted) || aborted.Code != proxyv1.Code_CODE_UPSTREAM_RESET {
 					t.Fatalf("read %v", err)
 				}
 				if o := ended(t, e); o.Kind != Reset || !o.Reusable {
