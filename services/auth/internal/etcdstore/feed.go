@@ -1,6 +1,7 @@
 package etcdstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -67,7 +68,7 @@ func (s *Store) Follow(ctx context.Context, after int64, each func(identity.Prog
 			}
 		case resp, ok := <-responses:
 			if !ok {
-				return unavailable(errWatchEnded)
+				return cmp.Or(ctx.Err(), unavailable(errWatchEnded))
 			}
 			if err := broken(resp, after); err != nil {
 				return err

@@ -1,0 +1,241 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dialback/dialback/services/auth/internal/identity"
+)
+
+// limit bounds every wait: it is for busy machines, not a figure to assert.
+const limit = 30 * time.Second
+
+// now is a moment that every store keeps exactly.
+var now = time.Date(2026, 11, 22, 21, 38, 0, 123456789, time.UTC)
+
+// Run holds a store to the contract of identity.Store. open returns an empty one.
+func Run(t *testing.T, open func(t *testing.T) identity.Store) {
+	for name, test := range map[string]func(*testing.T, identity.Store){
+		"a token is kept as it was":           tokenIsKept,
+		"an id is given once":                 idsAreGivenOnce,
+		"lists are paged by id and account":   listsArePaged,
+		"a revocation stands":                 revocationStands,
+		"racing revocations agree":            revocationsAgree,
+		"only an expired token lapses":        onlyExpiredLapse,
+		"agents keep their account":           agentsKeepAccount,
+		"the first keys stand":                firstKeysStand,
+		"a snapshot and what follows are all": snapshotAndFollow,
+		"unknown revisions are compacted":     unknownRevisions,
+		"a quiet feed ends with its context":  followEnds,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
+func bounded(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func token(n int) identity.Token {
+	return identity.Token{
+		ID: fmt.Sprintf("%016x", n), AccountID: "team-a", Description: "grüße", Grants: []string{"bind:a.example.com"},
+		Hash: [32]byte{byte(n), 31: 1}, Created: now, Expires: now.Add(time.Hour),
+	}
+}
+
+func create(t *testing.T, s identity.Store, tokens ...identity.Token) {
+	t.Helper()
+	for _, x := range tokens {
+		if created, err := s.CreateToken(bounded(t), x); err != nil || !created {
+			t.Fatalf("CreateToken(%s) = %v, %v", x.ID, created, err)
+		}
+	}
+}
+
+func same(a, b identity.Token) bool {
+	return a.ID == b.ID && a.AccountID == b.AccountID && a.Description == b.Description && slices.Equal(a.Grants, b.Grants) &&
+		a.Hash == b.Hash && a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires) && a.Revoked.Equal(b.Revoked) && a.Lapsed == b.Lapsed
+}
+
+func tokenIsKept(t *testing.T, s identity.Store) {
+	create(t, s, token(1))
+	if got, err := s.Token(bounded(t), token(1).ID); err != nil || !same(got, token(1)) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := s.Token(bounded(t), token(2).ID); !errors.Is(err, identity.ErrTokenNotFound) {
+		t.Errorf("a token that is not there: %v", err)
+	}
+}
+
+func idsAreGivenOnce(t *testing.T, s identity.Store) {
+	create(t, s, token(1))
+	other := token(1)
+	other.AccountID = "team-b"
+	if created, err := s.CreateToken(bounded(t), other); created || err != nil {
+		t.Errorf("the second one of an id: %v, %v", created, err)
+	}
+	if got, err := s.Token(bounded(t), other.ID); err != nil || got.AccountID != "team-a" {
+		t.Errorf("the first one has become %+v, %v", got, err)
+	}
+}
+
+func listsArePaged(t *testing.T, s identity.Store) {
+	for n := range 6 {
+		x := token(n)
+		if n%2 == 1 {
+			x.AccountID = "team-b"
+		}
+		create(t, s, x)
+	}
+	for _, test := range []struct {
+		account, after string
+		limit          int
+		want           []int
+	}{
+		{"", "", 10, []int{0, 1, 2, 3, 4, 5}},
+		{"", "", 4, []int{0, 1, 2, 3}},
+		{"", token(3).ID, 10, []int{4, 5}},
+		{"team-b", "", 2, []int{1, 3}},
+		{"team-b", token(3).ID, 2, []int{5}},
+		{"team-c", "", 2, nil},
+		{"", token(5).ID, 2, nil},
+	} {
+		got, err := s.Tokens(bounded(t), test.account, test.after, test.limit)
+		if err != nil || !slices.EqualFunc(got, test.want, func(x identity.Token, n int) bool { return x.ID == token(n).ID }) {
+			t.Errorf("Tokens(%q, %q, %d) = %v, %v; want %v", test.account, test.after, test.limit, got, err, test.want)
+		}
+	}
+}
+
+func revocationStands(t *testing.T, s identity.Store) {
+	create(t, s, token(1))
+	want := token(1)
+	want.Revoked = now.Add(time.Minute)
+	for _, at := range []time.Time{now.Add(time.Minute), now.Add(time.Hour)} {
+		if got, err := s.RevokeToken(bounded(t), want.ID, at); err != nil || !same(got, want) {
+			t.Errorf("revoked at %v: %+v, %v", at, got, err)
+		}
+	}
+	if got, err := s.Token(bounded(t), want.ID); err != nil || !same(got, want) {
+		t.Errorf("kept %+v, %v", got, err)
+	}
+	if _, err := s.RevokeToken(bounded(t), token(2).ID, now); !errors.Is(err, identity.ErrTokenNotFound) {
+		t.Errorf("one that is not there: %v", err)
+	}
+}
+
+func revocationsAgree(t *testing.T, s identity.Store) {
+	create(t, s, token(1))
+	times := make([]time.Time, 8)
+	var racers sync.WaitGroup
+	for i := range times {
+		racers.Go(func() {
+			if got, err := s.RevokeToken(bounded(t), token(1).ID, now.Add(time.Duration(i)*time.Minute)); err != nil {
+				t.Error(err)
+			} else {
+				times[i] = got.Revoked
+			}
+		})
+	}
+	racers.Wait()
+	for _, at := range times {
+		if !at.Equal(times[0]) {
+			t.Fatalf("they were told different times: %v", times)
+		}
+	}
+}
+
+func onlyExpiredLapse(t *testing.T, s identity.Store) {
+	revoked, forever := token(2), token(3)
+	forever.Expires = time.Time{}
+	create(t, s, token(1), revoked, forever)
+	if _, err := s.RevokeToken(bounded(t), revoked.ID, now); err != nil {
+		t.Fatal(err)
+	}
+	later := now.Add(100 * 365 * 24 * time.Hour)
+	for _, x := range []struct {
+		id     string
+		at     time.Time
+		lapsed bool
+	}{
+		{token(1).ID, now, false}, {revoked.ID, later, false}, {forever.ID, later, false},
+		{token(1).ID, now.Add(time.Hour), true}, {token(1).ID, now, true},
+	} {
+		if err := s.LapseToken(bounded(t), x.id, x.at); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Token(bounded(t), x.id); err != nil || got.Lapsed != x.lapsed {
+			t.Errorf("%s at %v: lapsed %v, %v; want %v", x.id, x.at, got.Lapsed, err, x.lapsed)
+		}
+	}
+	if err := s.LapseToken(bounded(t), token(9).ID, later); err != nil {
+		t.Errorf("one that is not there: %v", err)
+	}
+}
+
+func agentsKeepAccount(t *testing.T, s identity.Store) {
+	a := identity.Agent{ID: "00112233445566778899aabbccddeeff", AccountID: "team-a", ResumeHash: [32]byte{7}, Created: now}
+	results := make(chan bool, 4)
+	var racers sync.WaitGroup
+	for range cap(results) {
+		racers.Go(func() {
+			created, err := s.CreateAgent(bounded(t), a)
+			if err != nil {
+				t.Error(err)
+			}
+			results <- created
+		})
+	}
+	racers.Wait()
+	close(results)
+	winners := 0
+	for created := range results {
+		if created {
+			winners++
+		}
+	}
+	if winners != 1 {
+		t.Errorf("%d callers created the same agent", winners)
+	}
+	stranger := a
+	stranger.AccountID = "team-b"
+	if created, err := s.CreateAgent(bounded(t), stranger); created || err != nil {
+		t.Errorf("another account took the id: %v, %v", created, err)
+	}
+	got, found, err := s.Agent(bounded(t), a.ID)
+	if err != nil || !found || got.AccountID != "team-a" || got.ResumeHash != a.ResumeHash || !got.Created.Equal(now) {
+		t.Errorf("kept %+v, %v, %v", got, found, err)
+	}
+	if _, found, err := s.Agent(bounded(t), "ffffffffffffffffffffffffffffffff"); found || err != nil {
+		t.Errorf("one that is not there: %v, %v", found, err)
+	}
+}
+
+func firstKeysStand(t *testing.T, s identity.Store) {
+	keys := make([]identity.Keys, 8)
+	var replicas sync.WaitGroup
+	for i := range keys {
+		replicas.Go(func() {
+			var err error
+			if keys[i], err = s.Keys(bounded(t), identity.NewKeys(now)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	replicas.Wait()
+	for _, k := range keys {
+		if !k.Signing.Equal(keys[0].Signing) || k.TraceMAC != keys[0].TraceMAC || !k.Created.Equal(keys[0].Created) {
+			t.Fatal("replicas that start together have different keys")
+		}
+	}
+}
