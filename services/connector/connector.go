@@ -15,7 +15,6 @@ import (
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 
-	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/telemetry"
@@ -28,13 +27,9 @@ import (
 	"github.com/dialback/dialback/services/connector/internal/spans"
 )
 
-const (
-	// leaveWithin is how long the last words to the registry and to frontdoors may
-	// take, behind the drain of the sessions.
-	leaveWithin = 5 * time.Second
-	// maxCalls is how many dial-backs one frontdoor may wait for at once.
-	maxCalls = 16384
-)
+// leaveWithin is how long the last words to the registry and to frontdoors may
+// take, behind the drain of the sessions.
+const leaveWithin = 5 * time.Second
 
 // Deps is what a connector is given. It closes the listeners, nothing else.
 type Deps struct {
@@ -94,10 +89,7 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 	}, control.Deps{Table: c.table, Keeper: c.keeper, Directory: c.names, Spans: c.spans, Logger: log})
 	c.agents = c.control.GRPC(deps.AgentTLS)
 	c.frontdoors = frontdoors.New(c.table, c.keeper.TraceKey)
-	c.services = rpc.NewServer(rpc.ServerConfig{
-		TLS: deps.ServiceTLS, Methods: frontdoors.Methods, Logger: log, Telemetry: deps.Telemetry,
-	}, grpc.MaxConcurrentStreams(maxCalls))
-	connectorv1.RegisterDialbackServiceServer(c.services, c.frontdoors)
+	c.services = c.frontdoors.GRPC(deps.ServiceTLS, log, deps.Telemetry)
 	return c, nil
 }
 

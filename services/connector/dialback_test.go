@@ -62,7 +62,7 @@ func verdict(t *testing.T, stream connectorv1.DialbackService_RequestProxyClient
 	return v
 }
 
-func requestProxy(t *testing.T, ctx context.Context, f connectorv1.DialbackServiceClient, req *connectorv1.RequestProxyRequest) connectorv1.DialbackService_RequestProxyClient {
+func requestProxy(ctx context.Context, t *testing.T, f connectorv1.DialbackServiceClient, req *connectorv1.RequestProxyRequest) connectorv1.DialbackService_RequestProxyClient {
 	t.Helper()
 	stream, err := f.RequestProxy(ctx, req)
 	if err != nil {
@@ -79,7 +79,7 @@ func TestADialBackIsAskedForAndFails(t *testing.T) {
 	a := r.join(hello("t-acme"))
 	f := r.frontdoor()
 	bad, good := ticket(), ticket()
-	stream := requestProxy(t, r.ctx, f, a.wanted(bad, good))
+	stream := requestProxy(r.ctx, t, f, a.wanted(bad, good))
 	for _, want := range [][]byte{bad, good} {
 		if v := verdict(t, stream); v.GetVerdict() != asked || !bytes.Equal(v.GetTicket(), want) {
 			t.Fatalf("verdict %v", v.GetVerdict())
@@ -121,7 +121,7 @@ func TestAnAgentSpeaksOfItsOwnTicketsOnly(t *testing.T) {
 	a, rival := r.join(hello("t-acme")), r.join(hello("t-rival"))
 	f := r.frontdoor()
 	mine := ticket()
-	stream := requestProxy(t, r.ctx, f, a.wanted(mine))
+	stream := requestProxy(r.ctx, t, f, a.wanted(mine))
 	verdict(t, stream)
 	rival.say(&agentv1.ConnectRequest{Message: &agentv1.ConnectRequest_ProxyFailed{ProxyFailed: &agentv1.ProxyFailed{Ticket: mine}}})
 	rival.ping(1)
@@ -136,7 +136,7 @@ func TestASessionsEndIsAVerdict(t *testing.T) {
 	r := start(t, quickDrain)
 	a := r.join(hello("t-acme"))
 	f := r.frontdoor()
-	stream := requestProxy(t, r.ctx, f, a.wanted(ticket()))
+	stream := requestProxy(r.ctx, t, f, a.wanted(ticket()))
 	verdict(t, stream)
 	begin := time.Now()
 	_ = a.conn.Close()
@@ -144,7 +144,7 @@ func TestASessionsEndIsAVerdict(t *testing.T) {
 		t.Errorf("verdict %v", v.GetVerdict())
 	}
 	t.Logf("the verdict took %v", time.Since(begin))
-	if v := verdict(t, requestProxy(t, r.ctx, f, a.wanted(ticket()))); v.GetVerdict() != noSession {
+	if v := verdict(t, requestProxy(r.ctx, t, f, a.wanted(ticket()))); v.GetVerdict() != noSession {
 		t.Errorf("afterwards: %v", v.GetVerdict())
 	}
 }
@@ -161,7 +161,7 @@ func TestAllNamesOfASessionMustAgree(t *testing.T) {
 	} {
 		req := a.wanted(ticket())
 		change(req)
-		if v := verdict(t, requestProxy(t, r.ctx, f, req)); v.GetVerdict() != noSession {
+		if v := verdict(t, requestProxy(r.ctx, t, f, req)); v.GetVerdict() != noSession {
 			t.Errorf("%s: %v", name, v.GetVerdict())
 		}
 	}
@@ -182,7 +182,7 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 	} {
 		req := a.wanted(ticket())
 		change(req)
-		_, err := requestProxy(t, r.ctx, f, req).Recv()
+		_, err := requestProxy(r.ctx, t, f, req).Recv()
 		if !errors.Is(err, errs.New(errs.InvalidArgument, errs.ReasonInvalidArgument, "")) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -195,7 +195,7 @@ func TestOnlyFrontdoorsMayAsk(t *testing.T) {
 	a := r.join(hello("t-acme"))
 	for _, role := range []string{tlsconf.RoleConnector, tlsconf.RoleAdmin, tlsconf.RoleRegistry, tlsconf.RoleAuth} {
 		c := connectorv1.NewDialbackServiceClient(r.dial(r.services, role, tlsconf.RoleConnector))
-		if _, err := requestProxy(t, r.ctx, c, a.wanted(ticket())).Recv(); !errors.Is(err, rpc.ErrDenied) {
+		if _, err := requestProxy(r.ctx, t, c, a.wanted(ticket())).Recv(); !errors.Is(err, rpc.ErrDenied) {
 			t.Errorf("%s: RequestProxy: %v", role, err)
 		}
 		watch, err := c.WatchSessions(r.ctx, &connectorv1.WatchSessionsRequest{})
@@ -246,7 +246,7 @@ func TestABurstIsShedAndTheSessionLives(t *testing.T) {
 	cancel()
 	eventually(t, func() bool { return r.node.Asked(a.GetSessionId()) == 0 }, "no ticket is kept")
 	last := ticket()
-	verdict(t, requestProxy(t, r.ctx, f, a.wanted(last)))
+	verdict(t, requestProxy(r.ctx, t, f, a.wanted(last)))
 	for !bytes.Equal(a.hearDials()[0].GetTicket(), last) {
 		continue
 	}
@@ -268,7 +268,7 @@ func TestASessionThatDoesNotReadDelaysNobody(t *testing.T) {
 		for i := range tickets {
 			tickets[i] = ticket()
 		}
-		stream := requestProxy(t, ctx, f, deaf.wanted(tickets...))
+		stream := requestProxy(ctx, t, f, deaf.wanted(tickets...))
 		full := false
 		for range tickets {
 			full = verdict(t, stream).GetVerdict() == overloaded || full
@@ -278,7 +278,7 @@ func TestASessionThatDoesNotReadDelaysNobody(t *testing.T) {
 		}
 	}
 	want := ticket()
-	if v := verdict(t, requestProxy(t, ctx, f, other.wanted(want))); v.GetVerdict() != asked {
+	if v := verdict(t, requestProxy(ctx, t, f, other.wanted(want))); v.GetVerdict() != asked {
 		t.Fatalf("verdict %v", v.GetVerdict())
 	}
 	if d := other.hearDials(); !bytes.Equal(d[0].GetTicket(), want) {
@@ -313,7 +313,7 @@ func TestAnAskingEndsWithItsTime(t *testing.T) {
 	a := r.join(hello("t-acme"))
 	req := a.wanted(ticket())
 	req.Remaining = durationpb.New(50 * time.Millisecond)
-	stream := requestProxy(t, r.ctx, r.frontdoor(), req)
+	stream := requestProxy(r.ctx, t, r.frontdoor(), req)
 	verdict(t, stream)
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("the stream ended with %v", err)
@@ -328,7 +328,7 @@ func TestVerdictsCarryTheRoundTrip(t *testing.T) {
 	f := r.frontdoor()
 	a.hear(func(m *agentv1.ConnectResponse) bool { return m.GetPing() != nil })
 	eventually(t, func() bool {
-		v := verdict(t, requestProxy(t, r.ctx, f, a.wanted(ticket())))
+		v := verdict(t, requestProxy(r.ctx, t, f, a.wanted(ticket())))
 		return v.GetRtt().AsDuration() > 0
 	}, "the verdict carries a round trip")
 }

@@ -23,7 +23,7 @@ func TestRevocationEndsSessionsFrontdoorsFirst(t *testing.T) {
 	a, other := r.join(hello("t-acme")), r.join(hello("t-other"))
 	a.ask(reqTunnel(1, tunnelID(1)))
 	f := r.frontdoor()
-	pending := requestProxy(t, r.ctx, f, a.wanted(ticket()))
+	pending := requestProxy(r.ctx, t, f, a.wanted(ticket()))
 	verdict(t, pending)
 	// Neither the registry nor the agent is needed for frontdoors to hear of it.
 	r.registry.set(errDown, "EndSession")
@@ -340,7 +340,7 @@ func TestDrainLetsAgentsLeaveFirst(t *testing.T) {
 	if e, ok := errs.From(err); !ok || !errors.Is(err, unavailable) || e.RetryAfter() <= 0 {
 		t.Errorf("a new session: %v", err)
 	}
-	if v := verdict(t, requestProxy(t, r.ctx, f, a.wanted(ticket()))); v.GetVerdict() != asked {
+	if v := verdict(t, requestProxy(r.ctx, t, f, a.wanted(ticket()))); v.GetVerdict() != asked {
 		t.Errorf("a dial-back while draining: %v", v.GetVerdict())
 	}
 	for _, leaves := range []*agent{a, stays} {

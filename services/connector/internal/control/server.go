@@ -102,7 +102,6 @@ func (s *Server) GRPC(config *tls.Config) *rpc.Server {
 		Logger: s.log,
 	},
 		grpc.Creds(linked{tlscreds.NewTLS(config)}),
-		grpc.SharedWriteBuffer(true),
 		grpc.WriteBufferSize(buffers), grpc.ReadBufferSize(buffers),
 		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(8<<10), grpc.MaxConcurrentStreams(maxStreams),

@@ -4,10 +4,13 @@ package frontdoors
 
 import (
 	"context"
+	"crypto/tls"
+	"log/slog"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
@@ -27,13 +30,9 @@ const (
 	maxAddresses     = 8
 	maxAddressLength = 300 // bytes: a hostname and a port
 	maxRemaining     = time.Minute
+	// maxCalls is how many calls one frontdoor may have open at once.
+	maxCalls = 16384
 )
-
-// Methods says who may call: frontdoors alone.
-var Methods = rpc.Methods{
-	connectorv1.DialbackService_RequestProxy_FullMethodName:  {tlsconf.RoleFrontdoor},
-	connectorv1.DialbackService_WatchSessions_FullMethodName: {tlsconf.RoleFrontdoor},
-}
 
 var (
 	errMalformed = errs.New(errs.InvalidArgument, errs.ReasonInvalidArgument, "the request is malformed")
@@ -54,6 +53,20 @@ type Server struct {
 // is not known.
 func New(table *session.Table, traceKey func() []byte) *Server {
 	return &Server{table: table, traceKey: traceKey, stopping: make(chan struct{})}
+}
+
+// GRPC returns the server for frontdoors, who alone may call it.
+func (s *Server) GRPC(config *tls.Config, log *slog.Logger, traces *telemetry.Telemetry) *rpc.Server {
+	server := rpc.NewServer(rpc.ServerConfig{
+		TLS: config,
+		Methods: rpc.Methods{
+			connectorv1.DialbackService_RequestProxy_FullMethodName:  {tlsconf.RoleFrontdoor},
+			connectorv1.DialbackService_WatchSessions_FullMethodName: {tlsconf.RoleFrontdoor},
+		},
+		Logger: log, Telemetry: traces,
+	}, grpc.MaxConcurrentStreams(maxCalls))
+	connectorv1.RegisterDialbackServiceServer(server, s)
+	return server
 }
 
 // Stop ends the watches: all sessions have ended, and frontdoors know it. Once.
