@@ -168,6 +168,9 @@ func (f *Frontdoor) Ready() bool {
 	}
 }
 
+// Standing is closed once this frontdoor knows the routes.
+func (f *Frontdoor) Standing() <-chan struct{} { return f.follower.Standing() }
+
 // Run serves until ctx ends, then drains. It returns nil for a clean stop.
 func (f *Frontdoor) Run(ctx context.Context) error {
 	defer f.stop()
