@@ -193,7 +193,7 @@ type Node struct {
 	Kind  NodeKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=dialback.registry.v1.NodeKind" json:"kind,omitempty"`
 	Id    string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	State NodeState              `protobuf:"varint,3,opt,name=state,proto3,enum=dialback.registry.v1.NodeState" json:"state,omitempty"`
-	// "host:port" of its gRPC service, for other services.
+	// "host:port" of its gRPC service, for other services; empty: it has none.
 	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
 	// "host:port" for agents, in order of preference; may be empty.
 	AgentAddresses []string `protobuf:"bytes,5,rep,name=agent_addresses,json=agentAddresses,proto3" json:"agent_addresses,omitempty"`
