@@ -56,7 +56,7 @@ func Parse(s string) (Grant, error) {
 func parseHost(s, what string) (Grant, error) {
 	domain, below := strings.CutPrefix(what, wildcard)
 	if strings.Contains(domain, "*") {
-		return Grant{}, malformed(s, `"*" can only stand for the first labels, as in "bind:*.example.com"`)
+		return Grant{}, malformed(s, `"*" stands alone in front, as in "bind:*.example.com"`)
 	}
 	host, err := hostname.Normalize(domain)
 	if err != nil {

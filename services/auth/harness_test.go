@@ -85,7 +85,7 @@ func (d *deployment) start(c auth.Config) *replica {
 	var err error
 	r.auth, err = auth.New(c, auth.Deps{
 		Etcd: d.etcd, TLS: tlsconf.ServiceServer(d.cert(tlsconf.RoleAuth, "auth"), d.ca.Pool()),
-		Listener: r.mem, Logger: slog.New(slog.NewJSONHandler(d.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Listener: r.mem, Logger: testLogger(d),
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -100,6 +100,10 @@ func (d *deployment) start(c auth.Config) *replica {
 		}
 	})
 	return r
+}
+
+func testLogger(d *deployment) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(d.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // caller has the clients of one identity.

@@ -10,14 +10,8 @@ import (
 
 func snapshotAndFollow(t *testing.T, s identity.Store) {
 	create(t, s, token(1), token(2), token(3))
-	if _, err := s.RevokeToken(bounded(t), token(1).ID, now); err != nil {
-		t.Fatal(err)
-	}
-	standing := map[string]identity.Change{}
-	revision, err := s.Snapshot(bounded(t), func(c identity.Change) { standing[c.TokenID] = c })
-	if err != nil {
-		t.Fatal(err)
-	}
+	revoke(t, s, token(1).ID)
+	standing, revision := snapshot(t, s)
 	if len(standing) != 3 || !standing[token(1).ID].Ended || standing[token(2).ID].Ended || !standing[token(2).ID].Expires.Equal(token(2).Expires) {
 		t.Errorf("the snapshot has %v", standing)
 	}
@@ -26,32 +20,55 @@ func snapshotAndFollow(t *testing.T, s identity.Store) {
 			t.Errorf("%s changed at %d, beyond the snapshot's %d", id, c.Revision, revision)
 		}
 	}
-	if _, err := s.RevokeToken(bounded(t), token(2).ID, now); err != nil {
-		t.Fatal(err)
-	}
+	revoke(t, s, token(2).ID)
 	create(t, s, token(4))
 
+	changes := follow(t, s, revision, 2)
+	if changes[0].TokenID != token(2).ID || !changes[0].Ended || changes[1].TokenID != token(4).ID || changes[1].Ended {
+		t.Errorf("what follows the snapshot is %v", changes)
+	}
+	if changes[0].Revision <= revision || changes[1].Revision <= changes[0].Revision {
+		t.Errorf("revisions do not rise from %d: %v", revision, changes)
+	}
+}
+
+func revoke(t *testing.T, s identity.Store, id string) {
+	t.Helper()
+	if _, err := s.RevokeToken(bounded(t), id, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// snapshot returns what stands, by token.
+func snapshot(t *testing.T, s identity.Store) (map[string]identity.Change, int64) {
+	t.Helper()
+	standing := map[string]identity.Change{}
+	revision, err := s.Snapshot(bounded(t), func(c identity.Change) { standing[c.TokenID] = c })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return standing, revision
+}
+
+// follow returns the first n changes after a revision.
+func follow(t *testing.T, s identity.Store, after int64, n int) []identity.Change {
+	t.Helper()
 	ctx, cancel := context.WithCancel(bounded(t))
 	defer cancel()
 	var changes []identity.Change
-	err = s.Follow(ctx, revision, func(p identity.Progress) {
+	err := s.Follow(ctx, after, func(p identity.Progress) {
 		changes = append(changes, p.Changes...)
-		if len(changes) == 2 {
-			cancel()
-		}
-		if n := len(p.Changes); n > 0 && p.Changes[n-1].Revision > p.Revision {
+		if last := len(p.Changes) - 1; last >= 0 && p.Changes[last].Revision > p.Revision {
 			t.Errorf("progress to %d is behind its own changes: %v", p.Revision, p.Changes)
 		}
+		if len(changes) >= n {
+			cancel()
+		}
 	})
-	if !errors.Is(err, context.Canceled) {
-		t.Fatalf("Follow() = %v", err)
+	if !errors.Is(err, context.Canceled) || len(changes) != n {
+		t.Fatalf("Follow() = %v behind %v, want %d changes", err, changes, n)
 	}
-	if len(changes) != 2 || changes[0].TokenID != token(2).ID || !changes[0].Ended || changes[1].TokenID != token(4).ID || changes[1].Ended {
-		t.Errorf("what follows the snapshot is %v", changes)
-	}
-	if len(changes) == 2 && (changes[0].Revision <= revision || changes[1].Revision <= changes[0].Revision) {
-		t.Errorf("revisions do not rise from %d: %v", revision, changes)
-	}
+	return changes
 }
 
 func unknownRevisions(t *testing.T, s identity.Store) {

@@ -1,0 +1,40 @@
+package identity
+
+import (
+	"slices"
+	"testing"
+)
+
+// One transaction may end several tokens: whoever resumes behind half of its
+// revision would never hear of the other half.
+func TestARevisionIsNeverCutInTwo(t *testing.T) {
+	t.Parallel()
+	var e endings
+	for _, c := range []Change{
+		{TokenID: "d", Revision: 9}, {TokenID: "a", Revision: 5}, {TokenID: "b", Revision: 7}, {TokenID: "c", Revision: 7},
+	} {
+		c.Ended = true
+		e.add(c)
+	}
+	e.complete(12)
+	for _, test := range []struct {
+		after int64
+		limit int
+		ids   []string
+		upTo  int64
+	}{
+		{0, 10, []string{"a", "b", "c", "d"}, 12},
+		{0, 1, []string{"a"}, 5},
+		{0, 2, []string{"a", "b", "c"}, 7},
+		{5, 1, []string{"b", "c"}, 7},
+		{6, 2, []string{"b", "c"}, 7},
+		{7, 1, []string{"d"}, 12},
+		{9, 1, nil, 12},
+		{20, 1, nil, 20}, // another replica was ahead of this one
+	} {
+		ids, upTo := e.after(test.after, test.limit)
+		if !slices.Equal(ids, test.ids) && len(ids)+len(test.ids) > 0 || upTo != test.upTo {
+			t.Errorf("after(%d, %d) = %v, %d; want %v, %d", test.after, test.limit, ids, upTo, test.ids, test.upTo)
+		}
+	}
+}
