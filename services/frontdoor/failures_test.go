@@ -246,4 +246,3 @@ func TestAnEndpointAsksForItsPassword(t *testing.T) {
 		t.Errorf("who has the password is locked out: %s", res.Status)
 	}
 }
-

@@ -281,6 +281,7 @@ type fakeAgent struct {
 	starts   []*proxyv1.Start
 	requests []*proxyv1.Req
 	dials    int
+	slow     chan struct{} // if set: dials wait until it is closed
 	clients  map[*proxyconn.Client]bool
 	wg       sync.WaitGroup
 }
@@ -294,8 +295,12 @@ func (a *fakeAgent) failing() agentv1.FailReason {
 func (a *fakeAgent) dial(ticket []byte, serverName string) {
 	a.mu.Lock()
 	a.dials++
+	slow := a.slow
 	a.mu.Unlock()
 	a.wg.Go(func() {
+		if slow != nil {
+			<-slow
+		}
 		client, err := a.register(ticket, serverName)
 		if err != nil {
 			return
@@ -346,7 +351,7 @@ func (a *fakeAgent) RequestBegin(q *proxyv1.Req) {
 	defer a.mu.Unlock()
 	a.requests = append(a.requests, q)
 }
-func (a *fakeAgent) ReplyBegin()                        {}
+func (a *fakeAgent) ReplyBegin()                       {}
 func (a *fakeAgent) RequestEnd(proxyconn.RequestStats) {}
 
 // conns is how many proxy connections stand at the agent's end.

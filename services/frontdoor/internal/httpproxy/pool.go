@@ -34,13 +34,21 @@ type got struct {
 	err error
 }
 
-// get returns an idle connection, or the first that comes: the one that dial
-// makes, or one that another visitor is done with. dial's context ends when its
-// connection is not wanted any more; one that it returns all the same is kept.
-func (l *pool) get(ctx context.Context, k key, dial func(context.Context) (*private, error)) (*private, error) {
+// get returns an idle connection, or what comes.
+func (l *pool) get(ctx context.Context, k key, dial dialFunc) (*private, error) {
 	if p := l.take(k); p != nil {
 		return p, nil
 	}
+	return l.await(ctx, k, dial)
+}
+
+// dialFunc makes a connection. Its context ends when the connection is not wanted
+// any more; one that is returned all the same is kept.
+type dialFunc func(context.Context) (*private, error)
+
+// await returns the first connection that comes: the one that dial makes, or one
+// that another visitor is done with.
+func (l *pool) await(ctx context.Context, k key, dial dialFunc) (*private, error) {
 	dialCtx, stop := context.WithCancel(ctx)
 	w := &waiter{result: make(chan got, 1), stop: stop}
 	l.mu.Lock()

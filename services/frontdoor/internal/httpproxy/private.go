@@ -40,10 +40,12 @@ type private struct {
 
 func newPrivate(k key, conn *dialback.Conn, ex *proxyconn.ServerExchange, born trace.SpanContext, keep func(*dialback.Conn)) *private {
 	head := &headLimit{src: ex}
-	return &private{
+	p := &private{
 		key: k, conn: conn, ex: ex, head: head, born: born, keep: keep,
 		in: bufio.NewReaderSize(head, readBuffer), out: bufio.NewWriterSize(ex, writeBuffer),
 	}
+	p.busy.Store(true)
+	return p
 }
 
 // sleep watches an idle connection: its end, and bytes that nobody asked for,

@@ -29,6 +29,7 @@ var (
 	errInformational = errors.New("too many informational answers")
 	errNoUpgrade     = errors.New("the answer switches protocols, which was not asked for")
 	errAnswerTimeout = errors.New("no answer came in time")
+	errIdleTimeout   = errors.New("the service's idle timeout crossed the request")
 	errBodyUnwanted  = errors.New("answered without waiting for the body")
 )
 
@@ -175,15 +176,19 @@ func (g *passage) receive(ctx context.Context) (*http.Response, error) {
 				return nil, errNoUpgrade
 			}
 			return res, nil
+		case res.StatusCode == http.StatusRequestTimeout && g.p.served > 1 && harmlessTwice(g.req):
+			return nil, errIdleTimeout // meant for the silence before this request
 		case res.StatusCode >= 200:
 			return res, nil
-		case res.StatusCode == http.StatusContinue:
-			proceed.Do(func() { close(g.proceed) })
 		}
 		if trace != nil && trace.Got1xxResponse != nil {
 			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
 				return nil, err
 			}
+		}
+		if res.StatusCode == http.StatusContinue {
+			// Now, not before the visitor was told: reading the body would tell him again.
+			proceed.Do(func() { close(g.proceed) })
 		}
 	}
 	return nil, errInformational

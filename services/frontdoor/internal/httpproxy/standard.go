@@ -108,29 +108,29 @@ func (e *Standard) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 	e.retries.request(call.Trip.Route.Claim.Hostname)
 	for attempt := 1; ; {
-		res, fresh, err := e.attempt(out, call, body)
+		res, counts, err := e.attempt(out, call, body, attempt)
 		if err == nil {
 			if body != nil {
 				body.commit()
 			}
 			return res, nil
 		}
-		if fresh {
+		if counts {
 			attempt++
 		}
 		if attempt > maxAttempts || out.Context().Err() != nil || !repeatable(err, out) {
 			return nil, err
 		}
-		if fresh && !e.retries.spend(call.Trip.Route.Claim.Hostname) {
+		if counts && !e.retries.spend(call.Trip.Route.Claim.Hostname) {
 			return nil, err
 		}
 	}
 }
 
-// attempt sends the request once. fresh is false if it did not leave because a
+// attempt sends the request once. counts is false if it did not leave because a
 // connection that had been idle was found dead: that is no attempt, and there
 // are only so many idle ones.
-func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBody) (res *http.Response, fresh bool, err error) {
+func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBody, n int) (res *http.Response, counts bool, err error) {
 	ctx := out.Context()
 	req := *out
 	req.Header, req.Trailer = out.Header.Clone(), out.Trailer.Clone()
@@ -139,7 +139,7 @@ func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBod
 			return nil, true, errNotRepeatable
 		}
 	}
-	p, err := e.connection(ctx, call, out.Header)
+	p, err := e.connection(ctx, call, out.Header, n)
 	if err != nil {
 		return nil, true, err
 	}
@@ -160,13 +160,19 @@ func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBod
 	return res, !stale, err
 }
 
-// connection returns a private connection for the call.
-func (e *Standard) connection(ctx context.Context, call *carriedCall, header http.Header) (*private, error) {
+// connection returns a private connection for the call's nth attempt. Where one
+// idle connection has failed the others are not better: a service closes all of
+// one age at a time.
+func (e *Standard) connection(ctx context.Context, call *carriedCall, header http.Header, n int) (*private, error) {
 	k := call.Visitor.keyFor(keyOf(call.Trip.Route))
 	if authenticatesConnection(header["Authorization"]) {
 		k = call.Visitor.tie(k)
 	}
-	return e.pool.get(ctx, k, func(ctx context.Context) (*private, error) {
+	get := e.pool.get
+	if n > 1 {
+		get = e.pool.await
+	}
+	return get(ctx, k, func(ctx context.Context) (*private, error) {
 		return e.dial(ctx, call, k.visitor)
 	})
 }
@@ -231,7 +237,7 @@ func repeatable(err error, out *http.Request) bool {
 	if !errors.As(err, &f) || !f.unsent && !isLoss(f.err) {
 		return false
 	}
-	return !f.delivered || idempotent(out.Method) && (out.Body == nil || out.Body == http.NoBody)
+	return !f.delivered || harmlessTwice(out)
 }
 
 // isLoss tells errors that another connection may not have from those that it
@@ -245,13 +251,14 @@ func isLoss(err error) bool {
 	case errors.As(err, &lost), errors.Is(err, proxyconn.ErrUnsolicited), errors.Is(err, proxyconn.ErrRetired):
 		return true
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errIdleTimeout)
 }
 
-func idempotent(method string) bool {
-	switch method {
+// harmlessTwice holds for methods that HTTP calls idempotent, without a body.
+func harmlessTwice(r *http.Request) bool {
+	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
-		return true
+		return r.Body == nil || r.Body == http.NoBody
 	}
 	return false
 }
