@@ -38,6 +38,8 @@ type Store struct {
 	agents   string
 	keys     string
 	tokens   string
+
+	progressInterval time.Duration
 }
 
 // New returns the store below a prefix, which ends in a slash.
@@ -45,6 +47,7 @@ func New(client *clientv3.Client, prefix string) *Store {
 	return &Store{
 		client: client, accounts: prefix + "account/", agents: prefix + "agent/",
 		keys: prefix + "keys", tokens: prefix + "token/",
+		progressInterval: progressInterval,
 	}
 }
 

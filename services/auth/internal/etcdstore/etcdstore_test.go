@@ -200,3 +200,52 @@ func TestWithoutEtcdItIsUnavailable(t *testing.T) {
 		t.Errorf("Token() = %v", err)
 	}
 }
+
+// etcd sends a watch that lags what it missed in pieces of 1000 revisions, each
+// under a header that is far ahead of it.
+func TestALongLagIsToldInOrder(t *testing.T) {
+	t.Parallel()
+	client, prefix := etcdkit.Etcd(t), testkit.Prefix(t)
+	s := etcdstore.New(client, prefix)
+	makeToken(t, s, "00000000000000a1")
+	revision, err := s.Snapshot(t.Context(), func(identity.Change) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const changes = 2500
+	for range changes {
+		if _, err := client.Put(t.Context(), prefix+"token/00000000000000a1", `{"version":1}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storetest.Follow(t, s, revision, changes)
+}
+
+// Revisions that are handed out must not grow old because no token ends.
+func TestAQuietFeedGoesOn(t *testing.T) {
+	t.Parallel()
+	client, prefix := etcdkit.Etcd(t), testkit.Prefix(t)
+	s := etcdstore.New(client, prefix)
+	s.AskEvery(10 * time.Millisecond)
+	revision, err := s.Snapshot(t.Context(), func(identity.Change) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, err := client.Put(t.Context(), prefix+"agent/x", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err = s.Follow(ctx, revision, func(p identity.Progress) {
+		if len(p.Changes) > 0 {
+			t.Errorf("announced %v", p.Changes)
+		}
+		if p.Revision >= elsewhere.Header.Revision {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

@@ -56,7 +56,7 @@ func (s *Store) Follow(ctx context.Context, after int64, each func(identity.Prog
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	responses := s.client.Watch(ctx, s.tokens, clientv3.WithPrefix(), clientv3.WithRev(after+1))
-	ask := time.NewTicker(progressInterval)
+	ask := time.NewTicker(s.progressInterval)
 	defer ask.Stop()
 	for {
 		select {

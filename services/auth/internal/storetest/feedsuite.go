@@ -23,7 +23,7 @@ func snapshotAndFollow(t *testing.T, s identity.Store) {
 	revoke(t, s, token(2).ID)
 	create(t, s, token(4))
 
-	changes := follow(t, s, revision, 2)
+	changes := Follow(t, s, revision, 2)
 	if changes[0].TokenID != token(2).ID || !changes[0].Ended || changes[1].TokenID != token(4).ID || changes[1].Ended {
 		t.Errorf("what follows the snapshot is %v", changes)
 	}
@@ -50,17 +50,21 @@ func snapshot(t *testing.T, s identity.Store) (map[string]identity.Change, int64
 	return standing, revision
 }
 
-// follow returns the first n changes after a revision.
-func follow(t *testing.T, s identity.Store, after int64, n int) []identity.Change {
+// Follow returns the first n changes after a revision, and holds the feed to its
+// promise: nothing is missing up to the revision of a step.
+func Follow(t *testing.T, s identity.Store, after int64, n int) []identity.Change {
 	t.Helper()
 	ctx, cancel := context.WithCancel(bounded(t))
 	defer cancel()
 	var changes []identity.Change
 	err := s.Follow(ctx, after, func(p identity.Progress) {
 		changes = append(changes, p.Changes...)
-		if last := len(p.Changes) - 1; last >= 0 && p.Changes[last].Revision > p.Revision {
-			t.Errorf("progress to %d is behind its own changes: %v", p.Revision, p.Changes)
+		for _, c := range p.Changes {
+			if c.Revision <= after || c.Revision > p.Revision {
+				t.Errorf("the step from %d to %d has a change of %d", after, p.Revision, c.Revision)
+			}
 		}
+		after = p.Revision
 		if len(changes) >= n {
 			cancel()
 		}
