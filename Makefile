@@ -38,6 +38,11 @@ test-e2e: .bin/.test.stamp build ## Run the end-to-end tests
 	hack/install-packages gcc nginx curl openssl nc h2load python3 ca-certificates
 	hack/test e2e
 
+.PHONY: bench-quick
+bench-quick: build ## Measure throughput, latency and bursts against nginx in 2 minutes, into docs/PERFORMANCE.md (as root)
+	hack/install-packages nginx wrk ip
+	go run ./bench/cmd/bench --document docs/PERFORMANCE.md
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (5s)
 	hack/fuzz $(FUZZTIME)

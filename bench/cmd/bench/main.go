@@ -1,0 +1,117 @@
+// Command bench measures Dialback on this machine and says whether its goals are
+// met. It fails when something went wrong, not when a goal is missed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dialback/dialback/bench/internal/burst"
+	"github.com/dialback/dialback/bench/internal/machine"
+	"github.com/dialback/dialback/bench/internal/scenario"
+	"github.com/dialback/dialback/bench/internal/throughput"
+)
+
+// runLimit bounds a scenario.
+const runLimit = 5 * time.Minute
+
+// scenarios are all that there are, in the order in which they run.
+func scenarios() []scenario.Scenario {
+	return []scenario.Scenario{throughput.Scenario(), burst.Scenario()}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
+type options struct {
+	bin, document string
+	scenarios     []scenario.Scenario
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var names []string
+	for _, s := range scenarios() {
+		names = append(names, s.Name)
+	}
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.bin, "bin", "bin", "folder of the built programs")
+	flags.StringVar(&o.document, "document", "", "document whose tables are replaced; none: the tables are only printed")
+	only := flags.String("only", strings.Join(names, ","), "scenarios to run")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	wanted := strings.Split(*only, ",")
+	for _, s := range scenarios() {
+		if slices.Contains(wanted, s.Name) {
+			o.scenarios = append(o.scenarios, s)
+		}
+	}
+	if len(o.scenarios) != len(wanted) {
+		return o, fmt.Errorf("--only %s: there are %s", *only, strings.Join(names, ", "))
+	}
+	var err error
+	o.bin, err = filepath.Abs(o.bin)
+	return o, err
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	setting := machine.Describe(ctx, filepath.Join(o.bin, "dialback"))
+	for _, s := range o.scenarios {
+		if err := measure(ctx, s, o, setting, log, stdout); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func measure(ctx context.Context, s scenario.Scenario, o options, setting string, log *slog.Logger, stdout io.Writer) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "dialback-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// nginx's workers run as a user of their own and read the file below it.
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the secrets lie in folders of their own
+		return err
+	}
+	section, err := s.Run(ctx, scenario.Env{Bin: o.bin, Dir: dir, Log: log})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, section.Text(setting))
+	for _, g := range section.Goals {
+		fmt.Fprintln(stdout, g)
+	}
+	if o.document == "" {
+		return nil
+	}
+	return section.Update(o.document, setting)
+}

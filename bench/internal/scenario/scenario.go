@@ -1,0 +1,32 @@
+// Package scenario is what all measurements have in common.
+package scenario
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+
+	"github.com/dialback/dialback/bench/internal/report"
+)
+
+// Env is what a scenario is given.
+type Env struct {
+	Bin string // folder of the built programs
+	Dir string // for the scenario's files alone; removed behind it
+	Log *slog.Logger
+}
+
+// Scenario is one measurement. Run starts what it needs, ends it again, and fails
+// when anything that it measured went wrong, for a number from a broken run means nothing.
+type Scenario struct {
+	Name string // a word
+	Run  func(ctx context.Context, env Env) (report.Section, error)
+}
+
+// Median returns the middle of values, of which there is one at least; of an even
+// number the lower middle.
+func Median[T cmp.Ordered](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[(len(sorted)-1)/2]
+}
