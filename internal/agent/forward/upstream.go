@@ -32,8 +32,8 @@ type TLSOptions struct {
 // ParseUpstream reads what the agent's owner wrote: a port, host:port, or a URL
 // with the scheme http or https and nothing behind the host.
 func ParseUpstream(s string, options TLSOptions) (Upstream, error) {
-	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
-		s = "localhost:" + s
+	if s != "" && strings.Trim(s, "0123456789") == "" {
+		s = "localhost:" + s // which the port's check refuses where it is none
 	}
 	if !strings.Contains(s, "://") {
 		s = "http://" + s

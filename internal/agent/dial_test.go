@@ -1,0 +1,236 @@
+package agent_test
+
+import (
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
+	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
+	"github.com/dialback/dialback/internal/agent"
+	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/proxyconn"
+	"github.com/dialback/dialback/internal/testkit"
+)
+
+// A frontdoor in doubt sends the same ticket again, by another session too.
+func TestATicketIsDialledOnce(t *testing.T) {
+	t.Parallel()
+	server := fakeserver.New(t)
+	server.Start()
+	start(t, config(t, server))
+	session := server.Session(1)
+	ticket, arrival := server.Ticket()
+	dial := &agentv1.Dial{Ticket: ticket, ServerName: fakeserver.FrontdoorName, Remaining: durationpb.New(fakeserver.Limit)}
+	session.Ask(dial, dial)
+	session.Ask(dial)
+	conn := <-arrival
+	defer conn.Close()
+	_ = server.DialBack(session, nil).Close() // behind it: what was to come has come
+	if all, _ := server.Dials(); all != 2 {
+		t.Errorf("%d dial-backs for 2 tickets", all)
+	}
+}
+
+// listen returns an address where connections are accepted and nothing is said.
+func listen(t *testing.T) (addr string, accepted <-chan struct{}) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	c := make(chan struct{}, 100)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			c <- struct{}{}
+		}
+	}()
+	return l.Addr().String(), c
+}
+
+// closed returns an address where nobody listens.
+func closed(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestFailedDialBacksAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	server := fakeserver.New(t)
+	server.ProxyCA = testkit.CA(t) // that the agent does not know
+	server.Start()
+	start(t, config(t, server))
+	for name, c := range map[string]struct {
+		serverName string
+		addresses  []string
+		want       agentv1.FailReason
+	}{
+		"another domain":           {"fd1.proxy.example.com", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"the proxy domain itself":  {"proxy.localhost", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"no name":                  {"", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"a host outside":           {fakeserver.FrontdoorName, []string{"example.com:443"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"a private network":        {fakeserver.FrontdoorName, []string{"10.0.0.5:443", "192.168.1.1:22"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"the metadata service":     {fakeserver.FrontdoorName, []string{"169.254.169.254:80"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"nobody listens":           {fakeserver.FrontdoorName, []string{closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
+		"the wrong authority":      {fakeserver.FrontdoorName, nil, agentv1.FailReason_FAIL_REASON_TLS},
+		"none of them, mixed":      {fakeserver.FrontdoorName, []string{"10.0.0.5:443", closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
+		"an address without sense": {fakeserver.FrontdoorName, []string{"nonsense"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			session := server.Session(1)
+			ticket, _ := server.Ticket()
+			session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: c.serverName, Addresses: c.addresses, Remaining: durationpb.New(time.Minute)})
+			if got := failure(t, session, ticket); got != c.want {
+				t.Errorf("told %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func failure(t *testing.T, session *fakeserver.Session, ticket []byte) (reason agentv1.FailReason) {
+	t.Helper()
+	testkit.Eventually(t, fakeserver.Limit, func() bool {
+		for _, m := range fakeserver.Received[*agentv1.ConnectRequest_ProxyFailed](session) {
+			if string(m.ProxyFailed.GetTicket()) == string(ticket) {
+				reason = m.ProxyFailed.GetReason()
+				return true
+			}
+		}
+		return false
+	}, "ProxyFailed")
+	return reason
+}
+
+// An authority can be replaced: the server sends its successor's pin over a
+// connection that the configured pin has verified.
+func TestPinsThatTheServerSendsAreAdded(t *testing.T) {
+	t.Parallel()
+	server := fakeserver.New(t)
+	server.ProxyCA = testkit.CA(t)
+	pin := server.ProxyCA.Pin()
+	server.Auth = func(*agentv1.Auth) (*agentv1.AuthResp, error) {
+		return &agentv1.AuthResp{ProxyCaPins: [][]byte{{1}, pin[:]}}, nil
+	}
+	server.Start()
+	start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
+	session := server.Session(1)
+	if status, _ := server.Visit(session, session.Tunnel(), "/"); status != 200 {
+		t.Errorf("status %d", status)
+	}
+}
+
+func TestTheNextAddressIsTriedAndRemembered(t *testing.T) {
+	t.Parallel()
+	server := fakeserver.New(t)
+	server.Start()
+	start(t, config(t, server))
+	session := server.Session(1)
+	silent, accepted := listen(t)
+	for i := range 3 {
+		ticket, arrival := server.Ticket()
+		session.Ask(&agentv1.Dial{
+			Ticket: ticket, ServerName: fakeserver.FrontdoorName, Remaining: durationpb.New(fakeserver.Limit),
+			Addresses: []string{silent, server.Addr()},
+		})
+		select {
+		case conn := <-arrival:
+			_ = conn.Close()
+		case <-time.After(fakeserver.Limit):
+			t.Fatalf("dial-back %d does not come by the second address", i)
+		}
+	}
+	if n := len(accepted); n != 1 {
+		t.Errorf("the silent address was tried %d times, want once", n)
+	}
+}
+
+func TestTheAgentsOwnLimit(t *testing.T) {
+	t.Parallel()
+	server := fakeserver.New(t)
+	server.Start()
+	c := config(t, server)
+	c.MaxConnections = 2
+	start(t, c)
+	session := server.Session(1)
+	if got := session.Auth.GetMaxProxyConnections(); got != 2 {
+		t.Errorf("announces %d", got)
+	}
+	first := server.DialBack(session, nil)
+	server.DialBack(session, nil)
+	ticket, _ := server.Ticket()
+	session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: fakeserver.FrontdoorName})
+	if got := failure(t, session, ticket); got != agentv1.FailReason_FAIL_REASON_LIMIT {
+		t.Errorf("told %v", got)
+	}
+	_ = first.Close()
+	testkit.Eventually(t, fakeserver.Limit, func() bool {
+		ticket, arrival := server.Ticket()
+		session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: fakeserver.FrontdoorName})
+		select {
+		case conn := <-arrival:
+			_ = conn.Close()
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	}, "room for another connection")
+}
+
+func refusal(err error) proxyv1.Code {
+	var refused *proxyconn.RefusedError
+	if errors.As(err, &refused) {
+		return refused.Code
+	}
+	return proxyv1.Code_CODE_UNSPECIFIED
+}
+
+// A server cannot open other services of the agent's machine: only tunnels that
+// this process has asked for.
+func TestOnlyOwnTunnelsAreServed(t *testing.T) {
+	t.Parallel()
+	server := fakeserver.New(t)
+	server.Start()
+	start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
+	session := server.Session(1)
+	e := server.Begin(server.DialBack(session, nil), "00000000000000000000000000000000", nil)
+	if code := refusal(server.Answer(e)); code != proxyv1.Code_CODE_TUNNEL_UNKNOWN {
+		t.Errorf("answers %v", code)
+	}
+}
+
+// The frontdoor may learn of a tunnel before the agent has read NewTunnel.
+func TestAVisitorBeforeNewTunnelIsServed(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	server := fakeserver.New(t)
+	server.Bind = func(_ *fakeserver.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+		<-release
+		return []*agentv1.NewTunnel{{Url: fakeserver.URL(req), Last: true}}
+	}
+	server.Start()
+	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "early")}))
+	session := server.Session(1)
+	if status, body := server.Visit(session, session.Tunnel(), "/"); status != 200 || body != "early/" {
+		t.Errorf("%d %q", status, body)
+	}
+	if len(all[agent.TunnelOnline](r)) != 0 {
+		t.Error("the tunnel was online already: the test tests nothing")
+	}
+	close(release)
+	await[agent.TunnelOnline](r, 1)
+}
