@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -125,16 +126,20 @@ func TestServiceResetIsNoEOF(t *testing.T) {
 // The frontdoor's STOP ends the agent's direction and leaves its own alone.
 func TestCloseReadLeavesTheOtherDirection(t *testing.T) {
 	t.Parallel()
+	const talk = 16 << 20 // more than sockets hold
 	services := make(chan *net.TCPConn, 1)
-	s, _ := pair(t, pipeTo(t, services))
+	var heard atomic.Int64
+	s, _ := pair(t, func(_ context.Context, e *ClientExchange) {
+		private, service := tcpPair(t)
+		heard.Store(0)
+		services <- service
+		_ = e.Accept(0)
+		_ = e.Pipe(&counted{private, &heard}, nil)
+	})
 	for range 3 {
 		e := start(t, s, protoTCP)
 		service := await(t, services, "private connection")
-		talked := make(chan struct{})
-		go func() {
-			defer close(talked)
-			_, _ = service.Write(make([]byte, 16<<20)) // more than sockets hold
-		}()
+		go func() { _, _ = service.Write(make([]byte, talk)) }()
 		if _, err := e.Read(make([]byte, 10)); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +147,7 @@ func TestCloseReadLeavesTheOtherDirection(t *testing.T) {
 		if _, err := e.Read(make([]byte, 10)); err == nil {
 			t.Fatal("read behind CloseRead")
 		}
-		await(t, talked, "end of the service's talk") // nobody blocks it
+		eventually(t, "end of the service's talk", func() bool { return heard.Load() == talk })
 		body := bytes.Repeat([]byte("still "), 50_000)
 		go func() {
 			_, _ = e.Write(body)
@@ -155,6 +160,18 @@ func TestCloseReadLeavesTheOtherDirection(t *testing.T) {
 			t.Fatalf("%+v", o)
 		}
 	}
+}
+
+// counted is a private connection that counts what was read.
+type counted struct {
+	*net.TCPConn
+	n *atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 func TestDeadlines(t *testing.T) {
