@@ -106,7 +106,7 @@ func TestEachLegThatFailsHasItsCode(t *testing.T) {
 	} {
 		t.Run(c.host, func(t *testing.T) {
 			t.Parallel()
-			q, _ := http.NewRequest("POST", "http://"+c.host+"."+domain+"/", strings.NewReader("x"))
+			q, _ := http.NewRequest(http.MethodPost, "http://"+c.host+"."+domain+"/", strings.NewReader("x"))
 			q.Header.Set("Accept", "application/json")
 			res, err := w.client().Do(q)
 			fatal(t, err)
@@ -174,19 +174,19 @@ func TestAConnectionIsForTheNamesOfItsCertificate(t *testing.T) {
 	}})
 	w.tunnel(app, upstream(t, func(http.ResponseWriter, *http.Request) {}))
 	w.tunnel("foreign.test", upstream(t, func(http.ResponseWriter, *http.Request) {}))
-	q, _ := http.NewRequest("GET", "https://x."+domain+"/", nil)
+	q, _ := http.NewRequest(http.MethodGet, "https://x."+domain+"/", nil)
 	q.Host = app // another name of the same certificate: browsers do it
 	res, err := w.client("h2").Do(q)
 	fatal(t, err)
 	_ = res.Body.Close()
-	if res.StatusCode != 200 {
+	if res.StatusCode != http.StatusOK {
 		t.Errorf("a name of the same certificate: %s", res.Status)
 	}
 	q.Host = "foreign.test"
 	res, err = w.client("h2").Do(q)
 	fatal(t, err)
 	_ = res.Body.Close()
-	if res.StatusCode != 421 {
+	if res.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("a name of no certificate: %s", res.Status)
 	}
 }
@@ -210,7 +210,7 @@ func TestAnEndpointAsksForItsPassword(t *testing.T) {
 	w.attach(c, a, app)
 	w.registry.put(claimChange(a, app, basicAuthOptions(t, "ann", "good"), "basic_auth"), attachChange(app, "c1", "session-"+a.id))
 	try := func(user, password string) (*http.Response, string) {
-		q, _ := http.NewRequest("GET", "http://"+app+"/", nil)
+		q, _ := http.NewRequest(http.MethodGet, "http://"+app+"/", nil)
 		if user != "" {
 			q.SetBasicAuth(user, password)
 		}
@@ -220,29 +220,29 @@ func TestAnEndpointAsksForItsPassword(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		return res, string(body)
 	}
-	testkit.Eventually(t, limit, func() bool { res, _ := try("", ""); return res.StatusCode == 401 }, "the endpoint is known")
+	testkit.Eventually(t, limit, func() bool { res, _ := try("", ""); return res.StatusCode == http.StatusUnauthorized }, "the endpoint is known")
 	if res, _ := try("", ""); res.Header.Get("Dialback-Error") != "AUTH_REQUIRED" || !strings.HasPrefix(res.Header.Get("WWW-Authenticate"), "Basic realm=") {
 		t.Errorf("%v", res.Header)
 	}
 	for range 3 {
-		if res, body := try("ann", "good"); res.StatusCode != 200 || body != "secret" {
+		if res, body := try("ann", "good"); res.StatusCode != http.StatusOK || body != "secret" {
 			t.Errorf("%s %q", res.Status, body)
 		}
 	}
 	limited := false
 	for range 20 {
 		res, _ := try("ann", "bad")
-		if limited = res.StatusCode == 429; limited {
+		if limited = res.StatusCode == http.StatusTooManyRequests; limited {
 			break
 		}
-		if res.StatusCode != 401 {
+		if res.StatusCode != http.StatusUnauthorized {
 			t.Fatal(res.Status)
 		}
 	}
 	if !limited {
 		t.Error("guessing is not slowed down")
 	}
-	if res, _ := try("ann", "good"); res.StatusCode != 200 {
+	if res, _ := try("ann", "good"); res.StatusCode != http.StatusOK {
 		t.Errorf("who has the password is locked out: %s", res.Status)
 	}
 }

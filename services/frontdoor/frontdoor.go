@@ -16,10 +16,10 @@ import (
 
 	"google.golang.org/grpc"
 
-	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/internal/version"
+	"github.com/dialback/dialback/services/frontdoor/internal/authclient"
 	"github.com/dialback/dialback/services/frontdoor/internal/dialback"
 	"github.com/dialback/dialback/services/frontdoor/internal/httpproxy"
 	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
@@ -73,7 +73,7 @@ type Frontdoor struct {
 	handler  *httpproxy.Handler
 	server   *server
 	certs    ingress.Certificates
-	macKey   atomic.Pointer[[]byte]
+	traceKey *authclient.TraceKey
 	draining atomic.Bool
 	stop     context.CancelFunc // of what New has started
 }
@@ -119,10 +119,11 @@ func (f *Frontdoor) wire() {
 		Addresses: f.cfg.AgentAddresses, ServerName: f.id + ".proxy." + f.cfg.Domain,
 	}, table, f.deps.Connector, f.log)
 	f.follower = registryclient.NewFollower(f.deps.Registry, table, f.dialer.Links(), f.log)
-	f.node = registryclient.NewNode(f.deps.Registry, &registryv1.Node{
-		Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, Id: f.id, AgentAddresses: f.cfg.AgentAddresses,
+	f.node = registryclient.NewNode(f.deps.Registry, registryclient.Entry{
+		ID: f.id, AgentAddresses: f.cfg.AgentAddresses,
 		Version: version.Version, Capabilities: httpproxy.Capabilities,
 	}, f.log)
+	f.traceKey = authclient.NewTraceKey(f.deps.Auth, f.log)
 
 	config := httpproxy.Config{
 		Trusted: f.cfg.TrustedProxies, AnswerTimeout: f.cfg.AnswerTimeout, IdlePrivate: f.cfg.IdleTimeout,
@@ -137,7 +138,7 @@ func (f *Frontdoor) wire() {
 				Miss: registryclient.NewResolver(f.deps.Registry, table).Resolve,
 			},
 		},
-		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey,
+		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get,
 		Telemetry: f.deps.Telemetry, Logger: f.log,
 	})
 	f.server = newServer(f.cfg, f.handler, f.engine, &f.draining, f.log)
@@ -186,7 +187,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 	group.Go("node", f.node.Run)
 	group.Go("routes", f.follower.Run)
 	group.Go("connectors", f.dialer.Links().Run)
-	group.Go("trace key", f.fetchKeys)
+	group.Go("trace key", f.traceKey.Run)
 	group.OnDrain("close proxy connections", func(context.Context) error {
 		f.engine.Close()
 		f.dialer.Close()

@@ -42,7 +42,7 @@ func TestHeadersAtTheEdge(t *testing.T) {
 				rw.Header().Set("Dialback-Error", "FORGED")
 				rw.Header().Set("X-Own", "1")
 			}))
-			q, _ := http.NewRequest("GET", "https://"+app+":443/a%7Cb/%2e%2e/c?x=a;b&y=%zz", nil)
+			q, _ := http.NewRequest(http.MethodGet, "https://"+app+":443/a%7Cb/%2e%2e/c?x=a;b&y=%zz", nil)
 			q.Host = app + ":443"
 			for name, value := range map[string]string{
 				"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "gopher", "X_Forwarded_Host": "evil",
@@ -106,7 +106,7 @@ func TestBodiesBothWays(t *testing.T) {
 				if chunked {
 					body = struct{ io.Reader }{body}
 				}
-				q, _ := http.NewRequest("POST", "https://"+app+"/", body)
+				q, _ := http.NewRequest(http.MethodPost, "https://"+app+"/", body)
 				q.Header.Set("Accept-Encoding", "identity")
 				want := hex.EncodeToString(sum[:])
 				if chunked {
@@ -133,14 +133,14 @@ func TestStatusesAndMethodsPassUntouched(t *testing.T) {
 		switch r.URL.Path {
 		case "/304":
 			rw.Header().Set("Etag", `"x"`)
-			rw.WriteHeader(304)
+			rw.WriteHeader(http.StatusNotModified)
 		case "/204":
-			rw.WriteHeader(204)
+			rw.WriteHeader(http.StatusNoContent)
 		case "/range":
 			http.ServeContent(rw, r, "x.txt", time.Time{}, strings.NewReader("0123456789"))
 		case "/early":
 			rw.Header().Set("Link", "</a.css>")
-			rw.WriteHeader(103)
+			rw.WriteHeader(http.StatusEarlyHints)
 			_, _ = io.WriteString(rw, "done")
 		case "/empty":
 		}
@@ -157,19 +157,19 @@ func TestStatusesAndMethodsPassUntouched(t *testing.T) {
 		_ = res.Body.Close()
 		return res
 	}
-	if res := do("GET", "/304"); res.StatusCode != 304 || res.Header.Get("Etag") != `"x"` {
+	if res := do("GET", "/304"); res.StatusCode != http.StatusNotModified || res.Header.Get("Etag") != `"x"` {
 		t.Errorf("304: %v", res)
 	}
-	if res := do("HEAD", "/range"); res.StatusCode != 200 || res.ContentLength != 10 {
+	if res := do("HEAD", "/range"); res.StatusCode != http.StatusOK || res.ContentLength != 10 {
 		t.Errorf("HEAD: %v", res)
 	}
-	if res := do("GET", "/range", "Range", "bytes=2-4"); res.StatusCode != 206 || res.ContentLength != 3 {
+	if res := do("GET", "/range", "Range", "bytes=2-4"); res.StatusCode != http.StatusPartialContent || res.ContentLength != 3 {
 		t.Errorf("range: %v", res)
 	}
-	if res := do("GET", "/204"); res.StatusCode != 204 {
+	if res := do("GET", "/204"); res.StatusCode != http.StatusNoContent {
 		t.Errorf("204: %v", res)
 	}
-	if res := do("GET", "/empty"); res.StatusCode != 200 || res.ContentLength != 0 {
+	if res := do("GET", "/empty"); res.StatusCode != http.StatusOK || res.ContentLength != 0 {
 		t.Errorf("empty: %v", res)
 	}
 	var hints []string
@@ -179,7 +179,7 @@ func TestStatusesAndMethodsPassUntouched(t *testing.T) {
 			return nil
 		},
 	})
-	q, _ := http.NewRequestWithContext(ctx, "GET", "http://"+app+"/early", nil)
+	q, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+app+"/early", nil)
 	res, err := c.Do(q)
 	fatal(t, err)
 	_ = res.Body.Close()
@@ -223,7 +223,7 @@ func TestEarlyAnswersArriveWhole(t *testing.T) {
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		fatal(t, err)
 		body, err := io.ReadAll(res.Body)
-		if res.StatusCode != 413 || len(body) != size || err != nil {
+		if res.StatusCode != http.StatusRequestEntityTooLarge || len(body) != size || err != nil {
 			t.Errorf("%d with %d bytes, %v", res.StatusCode, len(body), err)
 		}
 		_ = conn.Close()
@@ -239,7 +239,7 @@ func TestContinueComesFromTheService(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	w.tunnel(app, upstream(t, func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/no" {
-			rw.WriteHeader(417)
+			rw.WriteHeader(http.StatusExpectationFailed)
 			return
 		}
 		_, _ = io.Copy(rw, r.Body)
@@ -318,7 +318,7 @@ func TestAnUpgradeIsAPairOfHalves(t *testing.T) {
 	br := bufio.NewReader(conn)
 	res, err := http.ReadResponse(br, nil)
 	fatal(t, err)
-	if res.StatusCode != 101 {
+	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(res.Status)
 	}
 	_, _ = io.WriteString(conn, "payload")
@@ -339,7 +339,7 @@ func TestAnAbandonedVisitorIsSeenByTheService(t *testing.T) {
 		gone <- time.Now()
 	}))
 	ctx, cancel := context.WithCancel(t.Context())
-	q, _ := http.NewRequestWithContext(ctx, "GET", "https://"+app+"/", nil)
+	q, _ := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+app+"/", nil)
 	go func() {
 		<-arrived
 		cancel()
@@ -369,7 +369,7 @@ func TestAPrivateConnectionIsKeptAndShared(t *testing.T) {
 	}))
 	for range 10 {
 		res, _ := get(t, w.client(), "http://"+app+"/") // another visitor each
-		if res.StatusCode != 200 {
+		if res.StatusCode != http.StatusOK {
 			t.Fatal(res.Status)
 		}
 	}

@@ -41,7 +41,7 @@ func TestARequestReachesItsService(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res, body := get(t, c.client, c.url)
-			if res.StatusCode != 200 || body != "hello app."+domain+"/a" || res.ProtoMajor != c.major {
+			if res.StatusCode != http.StatusOK || body != "hello app."+domain+"/a" || res.ProtoMajor != c.major {
 				t.Errorf("%s %s: %q", res.Proto, res.Status, body)
 			}
 		})

@@ -34,7 +34,7 @@ func TestARequestThatWasNotDeliveredIsRepeated(t *testing.T) {
 				return
 			}
 			body, _ := io.ReadAll(q.Body)
-			if q.Method == "POST" {
+			if q.Method == http.MethodPost {
 				posts.Add(1)
 			}
 			_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
@@ -52,7 +52,7 @@ func TestARequestThatWasNotDeliveredIsRepeated(t *testing.T) {
 		fatal(t, err)
 		got, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
-		if res.StatusCode != 200 || string(got) != body {
+		if res.StatusCode != http.StatusOK || string(got) != body {
 			t.Fatalf("post %d: %s, %d bytes", i, res.Status, len(got))
 		}
 	}
@@ -72,7 +72,7 @@ func TestASilentLossIsRepeatedOnlyIfHTTPAllows(t *testing.T) {
 	a = w.tunnel(app, upstream(t, func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		n := &gets
-		if r.Method == "POST" {
+		if r.Method == http.MethodPost {
 			n = &posts
 		}
 		if n.Add(1) == 1 {
@@ -83,10 +83,10 @@ func TestASilentLossIsRepeatedOnlyIfHTTPAllows(t *testing.T) {
 	res, err := w.client().Post("http://"+app+"/", "text/plain", strings.NewReader("x"))
 	fatal(t, err)
 	_ = res.Body.Close()
-	if res.StatusCode != 502 || posts.Load() != 1 {
+	if res.StatusCode != http.StatusBadGateway || posts.Load() != 1 {
 		t.Errorf("POST: %s, served %d times", res.Status, posts.Load())
 	}
-	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 200 || gets.Load() != 2 {
+	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusOK || gets.Load() != 2 {
 		t.Errorf("GET: %s, served %d times", res.Status, gets.Load())
 	}
 }
@@ -109,13 +109,13 @@ func TestAConnectionThatKnowsItsVisitorIsNotShared(t *testing.T) {
 		if r.Header.Get("Authorization") == "" && r.URL.Path == "/login" {
 			rw.Header().Set("WWW-Authenticate", "NTLM")
 			rw.Header().Set("Who", r.RemoteAddr)
-			rw.WriteHeader(401)
+			rw.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		rw.Header().Set("Who", r.RemoteAddr)
 	}))
 	who := func(c *http.Client, path, authorization string) string {
-		q, _ := http.NewRequest("GET", "http://"+app+path, nil)
+		q, _ := http.NewRequest(http.MethodGet, "http://"+app+path, nil)
 		if authorization != "" {
 			q.Header.Set("Authorization", authorization)
 		}
@@ -202,7 +202,7 @@ func TestBytesThatNobodyAskedForReachNobody(t *testing.T) {
 						body, _ := io.ReadAll(res.Body)
 						_ = res.Body.Close()
 						ours := res.Header.Get("Dialback-Error") != ""
-						if !ours && (res.Header.Get("X-Path") != path || res.StatusCode == 200 && string(body) != path) {
+						if !ours && (res.Header.Get("X-Path") != path || res.StatusCode == http.StatusOK && string(body) != path) {
 							t.Errorf("%s got %s %q of %s", path, res.Status, body, res.Header.Get("X-Path"))
 						}
 					}
@@ -309,7 +309,7 @@ func TestTheEndOfASessionReachesTheDataPath(t *testing.T) {
 			if c.cut != (err != nil) || !c.cut && string(rest) != "end" {
 				t.Errorf("the stream ended with %q, %v", rest, err)
 			}
-			if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 503 {
+			if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusServiceUnavailable {
 				t.Errorf("the endpoint still answers %s", res.Status)
 			}
 		})
@@ -327,7 +327,7 @@ func TestTheOtherAttachmentHelps(t *testing.T) {
 		w.attach(c, a, app)
 	}
 	w.registry.put(claimChange(a, app, nil), attachChange(app, "c1", "session-"+a.id), attachChange(app, "c2", "session-"+a.id))
-	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 200 {
+	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusOK {
 		t.Errorf("muted first attachment: %s", res.Status)
 	}
 	if w.connectors["c1"].requests() != 1 || w.connectors["c2"].requests() != 1 || a.dialled() != 1 {
@@ -339,7 +339,7 @@ func TestTheOtherAttachmentHelps(t *testing.T) {
 	a.crash()
 	testkit.Eventually(t, limit, func() bool { return a.conns() == 0 }, "no connection is left")
 	began := time.Now()
-	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 200 {
+	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusOK {
 		t.Errorf("dead first attachment: %s", res.Status)
 	}
 	t.Logf("over the other attachment in %v", time.Since(began))
@@ -382,7 +382,7 @@ func TestVisitorsAreHeld(t *testing.T) {
 	w.registry.put(&registryv1.Change{Change: &registryv1.Change_ClaimRemoved{ClaimRemoved: app}})
 	testkit.Eventually(t, limit, func() bool {
 		res, _ := get(t, w.client(), "http://"+app+"/")
-		return res.StatusCode == 404
+		return res.StatusCode == http.StatusNotFound
 	}, "a closed endpoint is gone")
 }
 
@@ -393,7 +393,7 @@ func TestARefusalKeepsTheConnection(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	a := w.tunnel(app, "")
 	for range 10 {
-		if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 502 {
+		if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusBadGateway {
 			t.Fatal(res.Status)
 		}
 	}
@@ -401,7 +401,7 @@ func TestARefusalKeepsTheConnection(t *testing.T) {
 		t.Errorf("%d dial-backs for 10 refusals", n)
 	}
 	a.forwardTo(upstream(t, func(http.ResponseWriter, *http.Request) {}))
-	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 200 {
+	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusOK {
 		t.Errorf("when the service is up: %s", res.Status)
 	}
 }
@@ -417,7 +417,7 @@ func TestADialbackIsNotWasted(t *testing.T) {
 		testkit.Eventually(t, limit, func() bool { return a.dialled() == 1 }, "the agent is asked")
 		cancel()
 	}()
-	q, _ := http.NewRequestWithContext(ctx, "GET", "http://"+app+"/", nil)
+	q, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+app+"/", nil)
 	if _, err := w.client().Do(q); err == nil {
 		t.Fatal("answered")
 	}
@@ -438,7 +438,7 @@ func TestAnOutageOfTheRegistryEmptiesNothing(t *testing.T) {
 	get(t, w.client(), "http://"+app+"/")
 	w.service("registry").stop()
 	a.crash()
-	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 200 {
+	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusOK {
 		t.Errorf("without a registry: %s", res.Status)
 	}
 	w.registry.put(
@@ -451,11 +451,11 @@ func TestAnOutageOfTheRegistryEmptiesNothing(t *testing.T) {
 	w.service("registry").restart()
 	testkit.Eventually(t, limit, func() bool {
 		res, _ := get(t, w.client(), "http://marker."+domain+"/")
-		return res.StatusCode == 503
+		return res.StatusCode == http.StatusServiceUnavailable
 	}, "the registry is followed again")
 	a.crash()
 	testkit.Eventually(t, limit, func() bool { return a.conns() == 0 }, "no connection is left")
-	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != 200 {
+	if res, _ := get(t, w.client(), "http://"+app+"/"); res.StatusCode != http.StatusOK {
 		t.Errorf("after the outage: %s", res.Status)
 	}
 }

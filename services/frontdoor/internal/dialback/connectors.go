@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +16,8 @@ import (
 )
 
 const (
-	linkRetryMin = 50 * time.Millisecond
-	linkRetryMax = 3 * time.Second
+	linkRetryFirst = 50 * time.Millisecond
+	linkRetryLast  = 3 * time.Second
 	// maxConnectors bounds the links that the node table can make us hold.
 	maxConnectors = 1024
 )
@@ -139,7 +138,7 @@ func (l *Links) client(id string) connectorv1.DialbackServiceClient {
 // stream is lost and the connector is in the node table no more.
 func (l *Links) keep(ctx context.Context, k *link) {
 	defer l.drop(k)
-	wait := linkRetryMin
+	wait := linkRetryFirst
 	for {
 		began := time.Now()
 		err := l.watch(ctx, k)
@@ -151,8 +150,8 @@ func (l *Links) keep(ctx context.Context, k *link) {
 		if !l.listed(k) {
 			return
 		}
-		if time.Since(began) > linkRetryMax {
-			wait = linkRetryMin
+		if time.Since(began) > linkRetryLast {
+			wait = linkRetryFirst
 		}
 		timer := time.NewTimer(time.Duration(rand.Int64N(int64(wait)))) // #nosec G404 -- jitter
 		select {
@@ -161,7 +160,7 @@ func (l *Links) keep(ctx context.Context, k *link) {
 			return
 		case <-timer.C:
 		}
-		wait = min(2*wait, linkRetryMax)
+		wait = min(2*wait, linkRetryLast)
 	}
 }
 
@@ -209,16 +208,4 @@ func (l *Links) drop(k *link) {
 	if c, ok := k.conn.(io.Closer); ok {
 		_ = c.Close()
 	}
-}
-
-// ids returns the connectors that there are links to.
-func (l *Links) ids() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	list := make([]string, 0, len(l.links))
-	for id := range l.links {
-		list = append(list, id)
-	}
-	slices.Sort(list)
-	return list
 }

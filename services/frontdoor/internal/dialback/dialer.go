@@ -82,6 +82,9 @@ func (d *Dialer) Counts() (tickets, conns int) { return d.tickets.count(), d.con
 // new one. If ctx ends first, a connection that comes later is kept for the
 // next visitor.
 func (d *Dialer) Dial(ctx context.Context, r *route.Route) (*Conn, error) {
+	if len(r.Attachments) == 0 {
+		return nil, ErrUnreachable
+	}
 	if c := d.conns.take(r.Claim.Agent); c != nil {
 		return c, nil
 	}
@@ -126,6 +129,7 @@ type event struct {
 	reason     agentv1.FailReason
 	rtt        time.Duration
 	err        error // the call has failed
+	asked      bool  // it had been said before that the agent was asked
 }
 
 // run asks one attachment after the other, until the agent comes, one of them
@@ -136,8 +140,8 @@ func (a *asking) run(ctx context.Context) (*Conn, error) {
 	next, open := 0, 0
 	patience := time.NewTimer(0)
 	defer patience.Stop()
-	err := error(ErrUnreachable)
 	for {
+		var err error
 		select {
 		case c := <-a.want.arrived:
 			return c, nil
@@ -151,8 +155,12 @@ func (a *asking) run(ctx context.Context) (*Conn, error) {
 			}
 			continue
 		case e := <-a.events:
-			if e.verdict == connectorv1.Verdict_VERDICT_ASKED && e.err == nil {
+			if e.err == nil && e.verdict == connectorv1.Verdict_VERDICT_ASKED {
 				patience.Reset(max(minPatience, 3*e.rtt))
+				continue
+			}
+			if e.err != nil && e.asked {
+				patience.Reset(0) // the connector has died; the agent may be on its way
 				continue
 			}
 			final, why := a.judge(e)
@@ -214,12 +222,12 @@ func (a *asking) ask(ctx context.Context, attachment route.Attachment) {
 		report(event{err: err})
 		return
 	}
-	for {
+	for asked := false; ; asked = true {
 		v, err := stream.Recv()
 		if err != nil {
-			// The stream may end once no more can come of the ticket but the agent.
-			if ctx.Err() == nil && !errors.Is(err, io.EOF) {
-				report(event{err: err})
+			// It ends once nothing can come of the ticket any more but the agent.
+			if !asked || !errors.Is(err, io.EOF) {
+				report(event{err: err, asked: asked})
 			}
 			return
 		}

@@ -1,6 +1,7 @@
 package httpproxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -108,7 +109,7 @@ func (b *replayBody) keep(r *bodyReader, p []byte) {
 
 func (b *replayBody) finish(err error) {
 	b.end = err
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		b.end = &bodyError{err}
 	}
 }

@@ -17,7 +17,6 @@ var (
 		"the service behind this endpoint did not answer in time")
 	errBadReply = errs.New(errs.Unavailable, errs.ReasonUpstreamBadReply,
 		"the service behind this endpoint broke off, or its answer was not HTTP")
-	errInternal = errs.New(errs.Internal, errs.ReasonInternal, "internal error")
 )
 
 // explain says an engine's error in terms of the leg that failed. What is ours

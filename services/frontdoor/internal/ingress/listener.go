@@ -46,15 +46,15 @@ type acceptor struct {
 }
 
 const (
-	acceptRetryMin = 5 * time.Millisecond
-	acceptRetryMax = time.Second
+	acceptRetryFirst = 5 * time.Millisecond
+	acceptRetryLast  = time.Second
 )
 
 // run hands connections to serve until the listener is closed. Running out of
 // files ends nothing: it is waited out. Above the limit newcomers are closed at
 // once: in the backlog they would stand before agents who dial back.
 func (a *acceptor) run(serve func(*Conn)) error {
-	wait := acceptRetryMin
+	wait := acceptRetryFirst
 	for {
 		tcp, err := a.listener.AcceptTCP()
 		if errors.Is(err, net.ErrClosed) {
@@ -63,10 +63,10 @@ func (a *acceptor) run(serve func(*Conn)) error {
 		if err != nil {
 			a.log.Error("a connection could not be accepted", "error", err)
 			time.Sleep(wait)
-			wait = min(2*wait, acceptRetryMax)
+			wait = min(2*wait, acceptRetryLast)
 			continue
 		}
-		wait = acceptRetryMin
+		wait = acceptRetryFirst
 		if a.open.Add(1) > a.limit {
 			a.open.Add(-1)
 			_ = tcp.SetLinger(0)

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	retryMin = 100 * time.Millisecond
-	retryMax = 5 * time.Second
+	retryFirst = 100 * time.Millisecond
+	retryLast  = 5 * time.Second
 	// silence is how long a watch may say nothing; it speaks every 10 s.
 	silence     = 30 * time.Second
 	expireEvery = 10 * time.Second
@@ -66,22 +66,22 @@ func (f *Follower) Standing() <-chan struct{} { return f.standing }
 
 // Run follows until ctx ends, whatever happens to the registry.
 func (f *Follower) Run(ctx context.Context) error {
-	wait := retryMin
+	wait := retryFirst
 	for {
 		began := time.Now()
 		err := f.follow(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > retryMax {
-			wait = retryMin
+		if time.Since(began) > retryLast {
+			wait = retryFirst
 		}
 		_, age := f.table.Progress()
 		f.log.Warn("the registry's watch ended; known routes are served on", "error", err, "age", age)
 		if !pause(ctx, wait) {
 			return nil
 		}
-		wait = min(2*wait, retryMax)
+		wait = min(2*wait, retryLast)
 	}
 }
 

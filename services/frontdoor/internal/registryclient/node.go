@@ -18,6 +18,14 @@ const nodeCallTimeout = 5 * time.Second
 
 var errNodeUnknown = errs.New(errs.NotFound, errs.ReasonNodeUnknown, "")
 
+// Entry is what the node table says of a frontdoor.
+type Entry struct {
+	ID             string
+	AgentAddresses []string // best first
+	Version        string
+	Capabilities   []string // names of critical options that it knows
+}
+
 // Node keeps this frontdoor's entry in the node table.
 type Node struct {
 	client registryv1.NodeServiceClient
@@ -30,18 +38,20 @@ type Node struct {
 }
 
 // NewNode returns an entry that Run enters and renews.
-func NewNode(conn grpc.ClientConnInterface, record *registryv1.Node, log *slog.Logger) *Node {
-	record.State = registryv1.NodeState_NODE_STATE_READY
+func NewNode(conn grpc.ClientConnInterface, e Entry, log *slog.Logger) *Node {
 	return &Node{
-		client: registryv1.NewNodeServiceClient(conn), record: record, log: log,
-		kick: make(chan struct{}, 1),
+		client: registryv1.NewNodeServiceClient(conn), log: log, kick: make(chan struct{}, 1),
+		record: &registryv1.Node{
+			Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, State: registryv1.NodeState_NODE_STATE_READY,
+			Id: e.ID, AgentAddresses: e.AgentAddresses, Version: e.Version, Capabilities: e.Capabilities,
+		},
 	}
 }
 
 // Run registers and renews until ctx ends. A registry that is away is asked
 // again and again: visitors are served meanwhile.
 func (n *Node) Run(ctx context.Context) error {
-	wait := retryMin
+	wait := retryFirst
 	for {
 		ttl, err := n.beat(ctx)
 		if ctx.Err() != nil {
@@ -50,11 +60,11 @@ func (n *Node) Run(ctx context.Context) error {
 		next := ttl / 3
 		if err != nil {
 			n.log.Warn("the registry does not hear of this frontdoor", "error", err)
-			next, wait = wait, min(2*wait, retryMax)
+			next, wait = wait, min(2*wait, retryLast)
 		} else {
-			wait = retryMin
+			wait = retryFirst
 		}
-		timer := time.NewTimer(max(next, retryMin))
+		timer := time.NewTimer(max(next, retryFirst))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
