@@ -129,20 +129,20 @@ func (c *Credentials) token(ctx context.Context, p Presented) (Token, error) {
 	authtoken, err := ParseAuthtoken(p.Authtoken)
 	if err != nil {
 		c.throttle.Fail(p.ClientAddress)
-		return Token{}, err
+		return Token{}, refused(err, "something else", p)
 	}
 	token, err := c.match(ctx, authtoken)
 	if errors.Is(err, ErrTokenInvalid) {
 		c.throttle.Fail(p.ClientAddress)
 	}
 	if err != nil {
-		return Token{}, refused(err, authtoken, p)
+		return Token{}, refused(err, "token "+authtoken.ID, p)
 	}
 	switch {
 	case !token.Revoked.IsZero():
-		return Token{}, refused(ErrTokenRevoked, authtoken, p)
+		return Token{}, refused(ErrTokenRevoked, "token "+token.ID, p)
 	case token.Lapsed || token.ExpiredAt(c.now()):
-		return Token{}, refused(ErrTokenExpired, authtoken, p)
+		return Token{}, refused(ErrTokenExpired, "token "+token.ID, p)
 	}
 	return token, nil
 }
@@ -163,9 +163,9 @@ func (c *Credentials) match(ctx context.Context, authtoken Authtoken) (Token, er
 	return token, nil
 }
 
-// refused gives a refusal, for auth's own log, who was refused.
-func refused(err error, authtoken Authtoken, p Presented) error {
-	return fmt.Errorf("token %s from %q by connector %q: %w", authtoken.ID, p.ClientAddress, p.Connector, err)
+// refused adds, for auth's own log, what was presented and by whom.
+func refused(err error, what string, p Presented) error {
+	return fmt.Errorf("%s from %q by connector %q: %w", what, p.ClientAddress, p.Connector, err)
 }
 
 // agent returns the id that the session has. Whoever cannot prove the id that it

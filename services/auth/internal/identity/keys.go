@@ -50,3 +50,6 @@ func (Keys) String() string { return "***" }
 
 // GoString keeps the keys out of logs.
 func (Keys) GoString() string { return "***" }
+
+// MarshalText keeps the keys out of JSON, and so out of logs in that form.
+func (Keys) MarshalText() ([]byte, error) { return []byte("***"), nil }

@@ -862,8 +862,9 @@ func (x *WatchRevocationsRequest) GetRevision() int64 {
 	return 0
 }
 
-// WatchRevocationsResponse is a step of the watch. The first one may carry no
-// ids: it says that the watch stands, and from which revision.
+// WatchRevocationsResponse is a step of the watch. One without ids says that
+// the watch stands and up to which revision, so that it can be resumed from
+// there however long no token has ended; the first one comes at once.
 type WatchRevocationsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TokenIds      []string               `protobuf:"bytes,1,rep,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
