@@ -4,4 +4,9 @@
 //
 // The line is a relay in user space between two TUN devices, for a kernel without
 // netem. It needs Linux, root, /dev/net/tun and iproute2; Supported tells.
+//
+// The relay is two threads of this process, one for each direction. They go before
+// other threads, but to run they need one of the process's GOMAXPROCS places, which a
+// goroutine may hold whose thread the kernel has put aside: where delays are measured
+// and the machine is busy, main should raise GOMAXPROCS by a few.
 package netsim

@@ -240,19 +240,3 @@ func send(ctx context.Context, from *Host, address string, size int64) error {
 	}
 	return nil
 }
-
-// BenchmarkThroughput tells what one connection moves across 40 ms.
-func BenchmarkThroughput(b *testing.B) {
-	if err := Supported(); err != nil {
-		b.Skip(err)
-	}
-	n, err := New(b.Context(), Config{RTT: 40 * time.Millisecond})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer n.Close()
-	const size = 16 << 20
-	b.SetBytes(size)
-	b.ReportAllocs()
-	transfer(b, n, int64(b.N)*size)
-}

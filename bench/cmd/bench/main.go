@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,6 +33,8 @@ func scenarios() []scenario.Scenario {
 }
 
 func main() {
+	// A place for each thread of the delaying line at once, however busy the others are.
+	runtime.GOMAXPROCS(runtime.NumCPU() + 4)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
