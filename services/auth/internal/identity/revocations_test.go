@@ -142,6 +142,7 @@ func TestAnExpiryIsAnnouncedOnTime(t *testing.T) {
 				t.Errorf("after %v: %v; want %s after %v", time.Since(start), step.TokenIDs, want.id, want.at)
 			}
 		}
+		synctest.Wait()
 		if got := nextEnded(t, other.watch(1)); !slices.Equal(got.TokenIDs, []string{revoked, sooner, later}) {
 			t.Errorf("the other replica tells %v", got.TokenIDs)
 		}
