@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
@@ -88,16 +89,30 @@ func TestTheSameAgent(t *testing.T) {
 		t.Errorf("a second attachment has another generation: %v, %v", first.resp, second.resp)
 	}
 	wantAttachments(t, f, "app.example.com", first.attachment(c1), second.attachment(c2))
+	watch := f.watch(nil)
+	watch.snapshot()
 
-	again := c2.bind(a.restarted(), "s3", tunnel, "app.example.com")
+	restarted := a.restarted()
+	again := c2.bind(restarted, "s3", tunnel, "app.example.com")
 	if again.resp.GetGeneration() != first.resp.GetGeneration()+1 {
 		t.Errorf("the generation of a take-over is %d behind %d", again.resp.GetGeneration(), first.resp.GetGeneration())
 	}
 	wantAttachments(t, f, "app.example.com", again.attachment(c2))
+	for range 2 {
+		ended := watch.until(func(ch *registryv1.Change) bool { return ch.GetAttachmentEnded() != nil }).GetAttachmentEnded()
+		if ended.GetReason() != agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER || ended.GetAttachment().GetGeneration() != first.resp.GetGeneration() {
+			t.Errorf("a take-over ends %v", ended)
+		}
+	}
 
 	// The older instance's connector does not know yet.
 	if got := c1.reattach(false, first.attachment(c1)); len(got) != 1 {
 		t.Errorf("a superseded attachment was written again")
+	}
+	// Nor where the new instance has a session through the same connector.
+	third := c1.bind(restarted, "s4", tunnel, "app.example.com")
+	if got := c1.reattach(false, first.attachment(c1)); len(got) != 1 {
+		t.Errorf("a superseded generation was written again")
 	}
 	if err := c1.release(first); err != nil {
 		t.Error(err)
@@ -105,7 +120,7 @@ func TestTheSameAgent(t *testing.T) {
 	if err := c1.endSession("s1"); err != nil {
 		t.Error(err)
 	}
-	wantAttachments(t, f, "app.example.com", again.attachment(c2))
+	wantAttachments(t, f, "app.example.com", again.attachment(c2), third.attachment(c1))
 }
 
 func wantAttachments(t *testing.T, f *node, host string, want ...*registryv1.Attachment) {

@@ -106,6 +106,7 @@ func TestAnOutageOfAllRegistriesFreesNothing(t *testing.T) {
 			}
 		}
 	})
+	<-time.After(grace / 3) // nobody is there yet
 	back := c.through(r, tlsconf.RoleConnector)
 	if err := back.beat(ready); !errors.Is(err, errNoNode) {
 		t.Errorf("the lease has come back: %v", err)

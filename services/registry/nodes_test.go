@@ -78,6 +78,21 @@ func TestHeartbeats(t *testing.T) {
 	}
 }
 
+// A registration is a number that everybody sees: who is not the node cannot
+// keep its lease alive.
+func TestNobodyKeepsAnothersLeaseAlive(t *testing.T) {
+	t.Parallel()
+	r := deploy(t).start()
+	c1, c2 := r.connector("c1"), r.connector("c2")
+	defer c1.keepBeating()()
+	w := r.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
+	w.snapshot()
+	theirs := *c1
+	theirs.registration = c2.registration
+	defer theirs.keepBeating()()
+	w.until(func(ch *registryv1.Change) bool { return ch.GetNodeRemoved().GetId() == c2.id })
+}
+
 func TestHeartbeatsDoNotWrite(t *testing.T) {
 	t.Parallel()
 	d := deployOn(t, ownEtcd(t))

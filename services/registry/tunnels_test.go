@@ -210,7 +210,7 @@ func TestOptions(t *testing.T) {
 	if err != nil || !bytes.Equal(found.GetClaim().GetOptions(), opaque) || found.GetClaim().GetRevision() != 1 {
 		t.Errorf("lookup: %v, %v", found, err)
 	}
-	req.Options = append(opaque, 1)
+	req.Options = append(bytes.Clone(opaque), 1)
 	if _, err := c.directory.Bind(c.ctx(), req); err != nil {
 		t.Fatal(err)
 	}

@@ -115,31 +115,6 @@ func TestWatchIsResumedAtAnotherReplica(t *testing.T) {
 	}
 }
 
-// etcd's revision rises by the writes of others. A replica that began later
-// says so in its positions, and one that began before must not think that it
-// is behind.
-func TestAPositionWithoutChanges(t *testing.T) {
-	t.Parallel()
-	d := deployOn(t, ownEtcd(t))
-	early := d.start()
-	early.connector("c1")
-	for range 5 {
-		if _, err := d.etcd.Put(t.Context(), "/somebody/else", "x"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	late := d.start().node(tlsconf.RoleFrontdoor, "f1").watch(nil)
-	late.snapshot()
-	if late.at.GetRevision() != d.revision() {
-		t.Fatalf("a new replica is at %v, etcd at %d", late.at, d.revision())
-	}
-	resumed := early.node(tlsconf.RoleFrontdoor, "f1").watch(late.at)
-	c := early.connector("c2")
-	if resp := resumed.recv(); resp.GetSnapshot() || resp.GetChanges()[0].GetNode().GetId() != c.id {
-		t.Errorf("the early replica goes on with %v", resp)
-	}
-}
-
 // The store was restored from a backup: positions of before are higher than
 // what there is, and waiting for them would never end.
 func TestAPositionThatWillNotCome(t *testing.T) {

@@ -2,16 +2,18 @@ package replica
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/dialback/dialback/services/registry/internal/etcdstore"
 )
@@ -88,7 +90,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		r.log.WarnContext(ctx, "the watch of etcd has ended and begins again", "error", err, "list_again", compacted)
 		select {
 		case <-ctx.Done():
-		case <-time.After(backoff/2 + rand.N(backoff)): // #nosec G404 -- jitter
+		case <-time.After(backoff/2 + mathrand.N(backoff)): // #nosec G404 -- jitter
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
@@ -108,6 +110,9 @@ func (r *Replica) follow(ctx context.Context, list bool, works func()) error {
 	// A member of etcd without a leader would be silent for ever.
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
+	// Watches of one client with the same metadata share a stream, and etcd says
+	// how far a stream is only when all of its watches are: this one is alone.
+	ctx = metadata.AppendToOutgoingContext(ctx, "dialback-watch", rand.Text())
 	defer r.watching(nil)
 	watch := r.etcd.Watch(ctx, etcdstore.StatePrefix, clientv3.WithPrefix(), clientv3.WithRev(r.at()+1),
 		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify())

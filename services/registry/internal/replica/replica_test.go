@@ -13,12 +13,13 @@ import (
 	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/testkit"
+	"github.com/dialback/dialback/internal/testkit/etcdkit"
 	"github.com/dialback/dialback/services/registry/internal/etcdstore"
 )
 
 const limit = 30 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(etcdkit.Keep(m)) }
 
 // filled returns a replica that has been filled, at revision 1, without etcd.
 func filled(t *testing.T, history int) *Replica {
