@@ -354,6 +354,12 @@ func (a *fakeAgent) RequestBegin(q *proxyv1.Req) {
 func (a *fakeAgent) ReplyBegin()                       {}
 func (a *fakeAgent) RequestEnd(proxyconn.RequestStats) {}
 
+func (a *fakeAgent) seenRequests() []*proxyv1.Req {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.requests)
+}
+
 // conns is how many proxy connections stand at the agent's end.
 func (a *fakeAgent) conns() int {
 	a.mu.Lock()
