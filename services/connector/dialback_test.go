@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -301,6 +302,8 @@ func TestASessionThatDoesNotReadDelaysNobody(t *testing.T) {
 			if e.GetSessionId() != deaf.GetSessionId() || e.GetReason() != agentv1.CloseReason_CLOSE_REASON_UNRESPONSIVE {
 				t.Errorf("ended: %v", e)
 			}
+			// Its connection goes as well: what it has not read would stay for ever.
+			eventually(t, func() bool { return deaf.conn.GetState() != connectivity.Ready }, "the connection is closed")
 			return
 		default:
 		}

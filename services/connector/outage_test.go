@@ -194,6 +194,11 @@ func TestBindsAreRefusedForTheRightReason(t *testing.T) {
 	if e := a.ask(tcp)[0].GetError(); e.GetReason() != "OPTION_UNSUPPORTED" {
 		t.Errorf("tcp: %v", e)
 	}
+	empty := reqTunnel(5, tunnelID(1))
+	empty.Name = &agentv1.ReqTunnel_Hostname{}
+	if e := a.ask(empty)[0].GetError(); e.GetReason() != "INVALID_ARGUMENT" { // not a random name
+		t.Errorf("empty name: %v", e)
+	}
 	if e := a.ask(reqTunnel(5, "../../etc"))[0].GetError(); e.GetReason() != "INVALID_ARGUMENT" {
 		t.Errorf("tunnel id: %v", e)
 	}
@@ -302,6 +307,31 @@ func TestTakeOversReachTheAgent(t *testing.T) {
 	if r.node.Attachments() != 1 {
 		t.Errorf("%d tunnels are left", r.node.Attachments())
 	}
+}
+
+// The old process of an agent comes back while its successor serves.
+func TestASupersededInstanceIsTold(t *testing.T) {
+	t.Parallel()
+	r := start(t, quickDrain)
+	old := r.join(hello("t-acme"))
+	host := old.ask(reqTunnel(1, tunnelID(1)))[0].GetUrl()[len("http://"):]
+	successor := hello("t-acme")
+	successor.AgentId, successor.ResumeToken, successor.Instance = old.GetAgentId(), old.GetResumeToken(), instance(2)
+	r.registry.mu.Lock()
+	r.registry.claims[host] = 2
+	r.registry.mu.Unlock()
+	b := r.join(successor)
+	b.ask(reqTunnel(1, tunnelID(1)))
+	if c := old.hearClosed(); c.GetTunnelId() != tunnelID(1) || c.GetReason() != agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER {
+		t.Errorf("closed %v", c)
+	}
+	_ = old.conn.Close()
+	back := hello("t-acme")
+	back.AgentId, back.ResumeToken = old.GetAgentId(), old.GetResumeToken()
+	if _, err := r.tryJoin(back); !errors.Is(err, errs.New(errs.FailedPrecondition, errs.ReasonTakenOver, "")) {
+		t.Errorf("the old one was told %v", err)
+	}
+	r.join(successor)
 }
 
 func TestOtherConnectorsAreNamed(t *testing.T) {

@@ -20,9 +20,12 @@ const (
 	// window. The burst lets it answer everything that it may be asked at once.
 	messagesPerSecond = 1000
 	messageBurst      = 4096
-	// tunnelJobs run at once and wait, for one session.
+	// Requests about tunnels: how many run at once, how many wait, and how fast
+	// they begin, for one session. They cost the registry a transaction each.
 	tunnelJobs        = 4
-	tunnelJobsWaiting = 256
+	tunnelJobsWaiting = 1024
+	tunnelsPerSecond  = 20
+	tunnelBurst       = 512
 	// farewell bounds what is still done for an agent that has said goodbye.
 	farewell = 5 * time.Second
 )
@@ -35,6 +38,7 @@ type agent struct {
 	session    *session.Session
 	maxTunnels int
 	jobs       *session.Lanes
+	jobPace    *rate.Limiter
 	unknown    atomic.Int64 // messages that were ignored
 	hangUp     *time.Timer  // set at the session's end
 }
@@ -46,7 +50,8 @@ func (s *Server) newAgent(stream stream, p *peer.Peer, grant credentials.Grant) 
 	}
 	a := &agent{
 		server: s, stream: stream, maxTunnels: most,
-		jobs: session.NewLanes(tunnelJobs, tunnelJobsWaiting),
+		jobs:    session.NewLanes(tunnelJobs, tunnelJobsWaiting),
+		jobPace: rate.NewLimiter(tunnelsPerSecond, tunnelBurst),
 	}
 	a.link, _ = p.AuthInfo.(*link)
 	a.session = session.New(grant.Identity, p.Addr.String(), grant.Assertion, a.hangUpSoon)

@@ -73,12 +73,6 @@ type received struct {
 
 // greet turns an Auth into a session in the table, whose AuthResp has been sent.
 func (s *Server) greet(stream stream, first <-chan received) (*agent, error) {
-	select {
-	case s.greeting <- struct{}{}:
-		defer func() { <-s.greeting }()
-	default:
-		return nil, errBusy
-	}
 	auth, err := awaitAuth(stream.Context(), first)
 	if err != nil {
 		return nil, err
@@ -88,7 +82,7 @@ func (s *Server) greet(stream stream, first <-chan received) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	grant, err := s.keeper.Login(stream.Context(), credential)
+	grant, err := s.login(stream.Context(), credential)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +97,21 @@ func (s *Server) greet(stream stream, first <-chan received) (*agent, error) {
 		s.table.End(a.session, session.Lost, err)
 	}
 	return a, nil
+}
+
+// login has a credential judged when it is its turn.
+func (s *Server) login(ctx context.Context, c credentials.Credential) (credentials.Grant, error) {
+	turn := time.NewTimer(loginWithin)
+	defer turn.Stop()
+	select {
+	case s.logins <- struct{}{}:
+		defer func() { <-s.logins }()
+		return s.keeper.Login(ctx, c)
+	case <-turn.C:
+		return credentials.Grant{}, errBusy
+	case <-ctx.Done():
+		return credentials.Grant{}, ctx.Err()
+	}
 }
 
 func awaitAuth(ctx context.Context, first <-chan received) (*agentv1.Auth, error) {
@@ -164,10 +173,10 @@ func (s *Server) authResp(a *agent, grant credentials.Grant) *agentv1.ConnectRes
 	}}}
 }
 
-// retryable adds to a refusal of ours when to come back; full-jitter is the
+// retryable adds to a refusal of ours when to come back; the jitter is the
 // agent's.
 func retryable(err error) error {
-	if e, ok := errs.From(err); ok && e.Kind() != errs.Unauthenticated {
+	if e, ok := errs.From(err); ok && (e.Kind() == errs.Unavailable || e.Kind() == errs.ResourceExhausted) {
 		return e.WithRetry(time.Second)
 	}
 	return err

@@ -29,16 +29,20 @@ const (
 	// maxStreams is enough for the control stream and one of spans, with the
 	// remains of their predecessors.
 	maxStreams = 8
-	// maxGreeting is how many agents may be unauthenticated at once: whoever has
-	// no token must not be able to fill our memory.
-	maxGreeting = 1024
+	// maxLogins is how many credentials are being judged at once, and loginWithin
+	// how long an agent waits for its turn: when all agents come back at once,
+	// auth sees a bounded ramp.
+	maxLogins   = 128
+	loginWithin = 5 * time.Second
 	// window is an agent's flow control window; a fixed one, for gRPC's adaptive
 	// one grows to megabytes.
 	window = 64 << 10
-	// buffers of a connection: small, there are tens of thousands.
-	buffers = 4 << 10
+	// readBuffer and writeBuffer of a connection: there are tens of thousands, each
+	// keeps its read buffer, and TLS has its own in front of it.
+	readBuffer  = 1 << 10
+	writeBuffer = 4 << 10
 	// idleConnection is how long a connection without streams is kept.
-	idleConnection = time.Minute
+	idleConnection = 20 * time.Second
 )
 
 // Config is what agents are told, and their limits.
@@ -72,20 +76,20 @@ type Spans interface {
 // Server serves agents.
 type Server struct {
 	agentv1.UnimplementedControlServiceServer
-	cfg      Config
-	table    *session.Table
-	keeper   *credentials.Keeper
-	names    *directory.Client
-	spans    Spans
-	log      *slog.Logger
-	greeting chan struct{} // a place for each agent that is not authenticated yet
+	cfg    Config
+	table  *session.Table
+	keeper *credentials.Keeper
+	names  *directory.Client
+	spans  Spans
+	log    *slog.Logger
+	logins chan struct{} // a place for each credential that is being judged
 }
 
 // New returns the service; GRPC serves it.
 func New(cfg Config, d Deps) *Server {
 	return &Server{
 		cfg: cfg, table: d.Table, keeper: d.Keeper, names: d.Directory, spans: d.Spans, log: d.Logger,
-		greeting: make(chan struct{}, maxGreeting),
+		logins: make(chan struct{}, maxLogins),
 	}
 }
 
@@ -102,7 +106,7 @@ func (s *Server) GRPC(config *tls.Config) *rpc.Server {
 		Logger: s.log,
 	},
 		grpc.Creds(linked{tlscreds.NewTLS(config)}),
-		grpc.WriteBufferSize(buffers), grpc.ReadBufferSize(buffers),
+		grpc.WriteBufferSize(writeBuffer), grpc.ReadBufferSize(readBuffer),
 		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(8<<10), grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleConnection, Time: 15 * time.Second, Timeout: 15 * time.Second}),

@@ -17,7 +17,7 @@ import (
 const (
 	// Caps of a ReqTunnel, in bytes or entries.
 	maxName         = 1024
-	maxOptions      = 16 << 10
+	maxOptions      = 8 << 10
 	maxCritical     = 16
 	maxCriticalName = 64
 	maxMetadata     = 16
@@ -42,9 +42,19 @@ func (a *agent) reqTunnel(req *agentv1.ReqTunnel) {
 		a.refuse(req, err)
 		return
 	}
-	if !a.jobs.Do(req.GetTunnelId(), func() { a.guard(func() { a.bind(req) }) }) {
+	if !a.do(req.GetTunnelId(), func() { a.bind(req) }) {
 		a.refuse(req, errTooFast)
 	}
+}
+
+// do has a job about a tunnel run, when it is its turn and the session's pace
+// allows it; false: as many wait as may.
+func (a *agent) do(tunnelID string, job func()) bool {
+	return a.jobs.Do(tunnelID, func() {
+		if a.jobPace.Wait(a.stream.Context()) == nil {
+			a.guard(job)
+		}
+	})
 }
 
 func (a *agent) bind(req *agentv1.ReqTunnel) {
@@ -89,13 +99,13 @@ func (a *agent) closeTunnel(req *agentv1.CloseTunnel) {
 		a.unknown.Add(1)
 		return
 	}
-	if !a.jobs.Do(id, func() { a.guard(func() { a.release(id) }) }) {
+	if !a.do(id, func() { a.release(id) }) {
 		a.server.table.End(a.session, session.Unresponsive, errTooFast)
 	}
 }
 
 func (a *agent) release(id string) {
-	if _, ok := a.server.table.Detach(a.session, id); ok {
+	if a.server.table.Detach(a.session, id) {
 		a.server.table.PublishTunnel(a.session, id, session.Closed)
 	}
 	said := a.server.names.Release(a.session, id, session.Closed)
@@ -115,22 +125,30 @@ func (a *agent) release(id string) {
 
 // checkTunnel checks a ReqTunnel's form: names are for the registry to judge.
 func checkTunnel(req *agentv1.ReqTunnel) error {
-	size := 0
-	for k, v := range req.GetMetadata() {
-		size += len(k) + len(v)
-	}
 	switch {
 	case !validTunnelID(req.GetTunnelId()):
 		return errTunnel.WithField("tunnel_id", "want 32 lower-case hexadecimal digits")
 	case req.GetProtocol() != proxyv1.Protocol_PROTOCOL_HTTP || req.GetRemotePort() != 0:
 		return errProto
+	case req.GetName() != nil && req.GetHostname() == "" && req.GetSubdomain() == "":
+		return errTunnel.WithField("name", "empty; leave it out for a random one")
 	case len(req.GetHostname()) > maxName || len(req.GetSubdomain()) > maxName:
 		return errTunnel.WithField("name", "too long")
 	case len(req.GetOptions()) > maxOptions:
-		return errTunnel.WithField("options", "want at most 16 KiB")
-	case len(req.GetMetadata()) > maxMetadata || size > maxMetadataSize:
+		return errTunnel.WithField("options", "want at most 8 KiB")
+	}
+	return checkLists(req)
+}
+
+func checkLists(req *agentv1.ReqTunnel) error {
+	size := 0
+	for k, v := range req.GetMetadata() {
+		size += len(k) + len(v)
+	}
+	if len(req.GetMetadata()) > maxMetadata || size > maxMetadataSize {
 		return errTunnel.WithField("metadata", "want at most 16 entries and 1 KiB")
-	case len(req.GetCritical()) > maxCritical:
+	}
+	if len(req.GetCritical()) > maxCritical {
 		return errTunnel.WithField("critical", "want at most 16 entries")
 	}
 	for _, name := range req.GetCritical() {

@@ -89,6 +89,7 @@ func (k *Keeper) renewOne(ctx context.Context, h *holding) {
 		k.table.End(h.session, session.Lost, errChanged)
 	case final(err):
 		k.table.End(h.session, session.Revoked, err)
+		k.table.Revoke(h.session.Token) // its other sessions need not find out one by one
 	case ctx.Err() == nil:
 		k.log.WarnContext(ctx, "a session's standing could not be renewed", "session", h.session.ID, "error", err)
 	}

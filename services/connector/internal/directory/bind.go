@@ -49,6 +49,10 @@ func (c *Client) Bind(ctx context.Context, s *session.Session, r Request) (sessi
 		if !c.table.Attach(s, tunnel) {
 			return session.Tunnel{}, session.ErrEnded
 		}
+		// The session of an older process may be here, too.
+		c.table.Supersede(session.Claim{
+			Hostname: tunnel.Hostname, Generation: tunnel.Generation, Agent: s.Agent, Instance: s.Instance,
+		})
 		// From here on an assertion under a new registration names the tunnel; one
 		// that has happened since we asked may not have.
 		if now, _ := c.current(); now == registration {

@@ -55,9 +55,7 @@ func (c *Client) follow(ctx context.Context, after **registryv1.Position) (heard
 func (c *Client) apply(change *registryv1.Change) {
 	switch change := change.GetChange().(type) {
 	case *registryv1.Change_Claim:
-		if host := change.Claim.GetHostname(); c.table.Serves(host) {
-			c.table.Supersede(host, change.Claim.GetGeneration())
-		}
+		c.claimed(change.Claim)
 	case *registryv1.Change_AttachmentEnded:
 		c.ended(change.AttachmentEnded)
 	case *registryv1.Change_Node:
@@ -65,6 +63,16 @@ func (c *Client) apply(change *registryv1.Change) {
 	case *registryv1.Change_NodeRemoved:
 		c.removePeer(change.NodeRemoved.GetKind(), change.NodeRemoved.GetId())
 	}
+}
+
+// claimed ends the tunnels of ours that a claim has left behind.
+func (c *Client) claimed(claim *registryv1.Claim) {
+	if !c.table.Serves(claim.GetHostname()) {
+		return
+	}
+	taken := session.Claim{Hostname: claim.GetHostname(), Generation: claim.GetGeneration(), Agent: claim.GetAgentId()}
+	copy(taken.Instance[:], claim.GetInstance())
+	c.table.Supersede(taken)
 }
 
 // ended closes a tunnel of ours that somebody else has ended. What the agent

@@ -109,6 +109,7 @@ func (s *Server) later(ctx context.Context, asking *session.Asking, remaining ti
 	for range asking.Pending() {
 		select {
 		case v := <-asking.Later():
+			trace.SpanFromContext(ctx).AddEvent(verdicts[v.Outcome].String())
 			if err := stream.Send(toWire(v, 0)); err != nil {
 				return err
 			}

@@ -14,6 +14,8 @@ var (
 		"this connector is stopping; retry to reach another")
 	ErrRevoked = errs.New(errs.Unauthenticated, errs.ReasonTokenRevoked,
 		"the authtoken was revoked; ask for a new one")
+	ErrTakenOver = errs.New(errs.FailedPrecondition, errs.ReasonTakenOver,
+		"another process with this agent's id has taken over; ask for a new agent id")
 	ErrUnresponsive = errs.New(errs.Unavailable, errs.ReasonUnavailable,
 		"the session did not read or did not answer pings; connect again")
 	ErrReplaced = errs.New(errs.Unavailable, errs.ReasonUnavailable,
@@ -33,12 +35,6 @@ const (
 	maxRevoked = 65536
 )
 
-// process is one process of one agent.
-type process struct {
-	agent    string
-	instance Instance
-}
-
 // Table holds a connector's sessions.
 type Table struct {
 	feed Feed
@@ -52,7 +48,8 @@ type Table struct {
 	processes map[process][]*Session // oldest first
 	tokens    map[string]map[*Session]struct{}
 	hosts     map[string]map[*Session]string // to the tunnel's id
-	revoked   recent
+	revoked   recent[string]
+	lineage   lineage
 	empty     chan struct{} // closed when draining and no session is left
 }
 
@@ -65,7 +62,8 @@ func NewTable(limit int, left func(*Session, Reason)) *Table {
 		processes: make(map[process][]*Session),
 		tokens:    make(map[string]map[*Session]struct{}),
 		hosts:     make(map[string]map[*Session]string),
-		revoked:   recent{limit: maxRevoked},
+		revoked:   recent[string]{limit: maxRevoked},
+		lineage:   newLineage(),
 		empty:     make(chan struct{}),
 	}
 }
@@ -92,7 +90,7 @@ func (t *Table) admit() error {
 }
 
 // Add enters a session. A token that was revoked while it was being validated
-// is refused here.
+// is refused here, and so is a process that another one has superseded.
 func (t *Table) Add(s *Session) error {
 	oldest, err := t.add(s)
 	if oldest != nil {
@@ -110,12 +108,15 @@ func (t *Table) add(s *Session) (oldest *Session, err error) {
 	if t.revoked.has(s.Token) {
 		return nil, ErrRevoked
 	}
+	p := process{s.Agent, s.Instance}
+	if t.lineage.superseded.has(p) {
+		return nil, ErrTakenOver
+	}
 	t.sessions[s.ID] = s
 	if t.tokens[s.Token] == nil {
 		t.tokens[s.Token] = make(map[*Session]struct{})
 	}
 	t.tokens[s.Token][s] = struct{}{}
-	p := process{s.Agent, s.Instance}
 	if len(t.processes[p]) >= maxAttachments {
 		oldest = t.processes[p][0]
 	}
@@ -231,31 +232,4 @@ func dropFrom[V any](index map[string]map[*Session]V, key string, s *Session) {
 	if delete(index[key], s); len(index[key]) == 0 {
 		delete(index, key)
 	}
-}
-
-// recent is a set that forgets the oldest.
-type recent struct {
-	limit int
-	set   map[string]struct{}
-	order []string
-}
-
-func (r *recent) has(key string) bool {
-	_, ok := r.set[key]
-	return ok
-}
-
-func (r *recent) add(key string) {
-	if r.has(key) {
-		return
-	}
-	if r.set == nil {
-		r.set = make(map[string]struct{})
-	}
-	if len(r.order) == r.limit {
-		delete(r.set, r.order[0])
-		r.order = r.order[1:]
-	}
-	r.set[key] = struct{}{}
-	r.order = append(r.order, key)
 }

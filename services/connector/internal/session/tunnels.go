@@ -42,23 +42,26 @@ func (t *Table) Attach(s *Session, tunnel Tunnel) bool {
 		t.hosts[tunnel.Hostname] = make(map[*Session]string)
 	}
 	t.hosts[tunnel.Hostname][s] = tunnel.ID
+	t.lineage.bound(tunnel.Hostname, tunnel.Generation, process{s.Agent, s.Instance})
 	return true
 }
 
-// Detach removes a tunnel from a session; false: it has none such.
-func (t *Table) Detach(s *Session, tunnelID string) (Tunnel, bool) {
+// Detach removes a tunnel that its agent has given up, or never got; false: the
+// session has none such.
+func (t *Table) Detach(s *Session, tunnelID string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.detach(s, tunnelID)
-}
-
-func (t *Table) detach(s *Session, tunnelID string) (Tunnel, bool) {
 	tunnel, ok := s.tunnels[tunnelID]
 	if ok {
-		delete(s.tunnels, tunnelID)
-		t.unhost(s, tunnel)
+		t.detach(s, tunnel)
+		delete(t.lineage.holders, tunnel.Hostname)
 	}
-	return tunnel, ok
+	return ok
+}
+
+func (t *Table) detach(s *Session, tunnel Tunnel) {
+	delete(s.tunnels, tunnel.ID)
+	t.unhost(s, tunnel)
 }
 
 // unhost drops the index entry of a tunnel, if it is that tunnel's.
@@ -88,28 +91,38 @@ func (t *Table) Attachments() []Attachment {
 	return all
 }
 
-// Serves reports whether any session here has a tunnel on a hostname: a cheap
-// first look, for almost no change in the registry is about one of ours.
+// Serves reports whether a hostname is bound here, or was: a cheap first look, for
+// almost no change in the registry is about one of ours.
 func (t *Table) Serves(hostname string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return len(t.hosts[hostname]) > 0
+	_, known := t.lineage.holders[hostname]
+	return known || len(t.hosts[hostname]) > 0
+}
+
+// Claim says to which process of an agent a hostname went.
+type Claim struct {
+	Hostname   string
+	Generation uint64
+	Agent      string
+	Instance   Instance
 }
 
 // Supersede ends the tunnels on a hostname whose generation is below the
-// claim's: another instance has taken the name.
-func (t *Table) Supersede(hostname string, generation uint64) {
-	for _, a := range t.older(hostname, generation) {
+// claim's: another process has taken the name.
+func (t *Table) Supersede(c Claim) {
+	for _, a := range t.older(c) {
 		t.CloseTunnel(a.Session, a.Tunnel, TakenOver)
 	}
 }
 
-func (t *Table) older(hostname string, generation uint64) []Attachment {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+func (t *Table) older(c Claim) []Attachment {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lineage.claimed(c.Hostname, c.Generation, process{c.Agent, c.Instance})
 	var older []Attachment
-	for s, id := range t.hosts[hostname] {
-		if tunnel := s.tunnels[id]; tunnel.Generation < generation {
+	for s, id := range t.hosts[c.Hostname] {
+		if tunnel := s.tunnels[id]; tunnel.Generation < c.Generation {
 			older = append(older, Attachment{Session: s, Tunnel: tunnel})
 		}
 	}
@@ -134,7 +147,7 @@ func (t *Table) CloseTunnel(s *Session, tunnel Tunnel, reason Reason) bool {
 	t.mu.Lock()
 	now, ok := s.tunnels[tunnel.ID]
 	if ok = ok && now == tunnel; ok {
-		t.detach(s, tunnel.ID)
+		t.detach(s, tunnel)
 	}
 	t.mu.Unlock()
 	if !ok {

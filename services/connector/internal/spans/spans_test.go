@@ -169,7 +169,9 @@ func run(t *testing.T, export Exporter) *Intake {
 	go func() { done <- in.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	return in
 }
