@@ -18,22 +18,23 @@ import (
 const unknown = "?"
 
 var (
-	cpuModel  = regexp.MustCompile(`(?m)^model name\s*: (.+)$`)
-	memTotal  = regexp.MustCompile(`(?m)^MemTotal:\s*(\d+) kB$`)
-	kernel    = regexp.MustCompile(`^(\d+\.\d+)`)
-	nginxText = regexp.MustCompile(`nginx/(\S+)`)
-	wrkText   = regexp.MustCompile(`wrk (?:debian/)?(\d+(?:\.\d+)*)`)
-	dialback  = regexp.MustCompile(`dialback (\S+)`)
+	cpuModel    = regexp.MustCompile(`(?m)^model name\s*: (.+)$`)
+	memTotal    = regexp.MustCompile(`(?m)^MemTotal:\s*(\d+) kB$`)
+	kernel      = regexp.MustCompile(`^(\d+\.\d+)`)
+	loadAverage = regexp.MustCompile(`^(\S+) `) // of the last minute: what others did
+	nginxText   = regexp.MustCompile(`nginx/(\S+)`)
+	wrkText     = regexp.MustCompile(`wrk (?:debian/)?(\d+(?:\.\d+)*)`)
+	dialback    = regexp.MustCompile(`dialback (\S+)`)
 )
 
 // Describe returns one sentence; agent is the path of the program whose version is
 // Dialback's.
 func Describe(ctx context.Context, agent string) string {
 	kib, _ := strconv.Atoi(inFile("/proc/meminfo", memTotal))
-	return fmt.Sprintf("Dialback %s; %d cores (%s), %d GiB, Linux %s, %s, nginx %s, wrk %s; one machine for all parts; %s.",
+	return fmt.Sprintf("Dialback %s; %d cores (%s), %d GiB, Linux %s, %s, nginx %s, wrk %s; one machine for all parts, load average %s before; %s.",
 		printed(ctx, dialback, agent, "version"), runtime.NumCPU(), inFile("/proc/cpuinfo", cpuModel), (kib+1<<19)>>20,
 		inFile("/proc/sys/kernel/osrelease", kernel), strings.Replace(runtime.Version(), "go", "Go ", 1),
-		printed(ctx, nginxText, nginx.Path(), "-v"), printed(ctx, wrkText, "wrk", "-v"),
+		printed(ctx, nginxText, nginx.Path(), "-v"), printed(ctx, wrkText, "wrk", "-v"), inFile("/proc/loadavg", loadAverage),
 		time.Now().UTC().Format(time.DateOnly))
 }
 
