@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent"
@@ -128,7 +127,7 @@ func TestANameInUseIsRetried(t *testing.T) {
 	server := fakeserver.New(t)
 	server.Bind = func(_ *fakeserver.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
 		if tries.Add(1) < 4 {
-			return fakeserver.Refuse("NAME_IN_USE", "in use", time.Millisecond)
+			return fakeserver.Refuse("NAME_IN_USE", "in use", 0)
 		}
 		return []*agentv1.NewTunnel{{Url: fakeserver.URL(req), Last: true}}
 	}

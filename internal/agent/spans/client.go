@@ -22,6 +22,7 @@ const (
 // Stream takes batches of spans.
 type Stream interface {
 	Send(*agentv1.ExportSpansRequest) error
+	CloseAndRecv() (*agentv1.ExportSpansResponse, error)
 }
 
 // Carrier opens the RPC that carries spans. The stream ends with its context.
@@ -48,6 +49,19 @@ func (c *client) use(carrier Carrier) {
 	defer c.mu.Unlock()
 	c.closeLocked()
 	c.carrier = carrier
+}
+
+// finish ends the stream in order: cancelled, it would take along what is on its
+// way.
+func (c *client) finish(ctx context.Context) {
+	c.mu.Lock()
+	stream, cancel := c.stream, c.cancel
+	c.mu.Unlock()
+	if stream != nil {
+		defer context.AfterFunc(ctx, cancel)()
+		_, _ = stream.CloseAndRecv()
+	}
+	c.use(nil)
 }
 
 func (c *client) closeLocked() {

@@ -53,7 +53,7 @@ func (r *Recorder) Use(c Carrier) { r.client.use(c) }
 // Shutdown sends what is left, within ctx.
 func (r *Recorder) Shutdown(ctx context.Context) error {
 	err := r.tel.Shutdown(ctx)
-	r.client.use(nil)
+	r.client.finish(ctx)
 	return err
 }
 

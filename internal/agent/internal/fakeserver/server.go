@@ -211,7 +211,7 @@ func (s *Server) ExportSpans(stream grpc.ClientStreamingServer[agentv1.ExportSpa
 	for {
 		m, err := stream.Recv()
 		if err != nil {
-			return nil
+			return stream.SendAndClose(&agentv1.ExportSpansResponse{})
 		}
 		var batch collectorv1.ExportTraceServiceRequest
 		if err := proto.Unmarshal(m.GetOtlp(), &batch); err != nil || len(m.GetOtlp()) > 64<<10 {
