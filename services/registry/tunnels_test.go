@@ -3,9 +3,12 @@ package registry_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"regexp"
 	"sync"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
@@ -91,8 +94,7 @@ func TestATunnelMoves(t *testing.T) {
 	c, f := r.connector("c1"), r.node(tlsconf.RoleFrontdoor, "f1")
 	a, tunnel := newAgent("acme"), newTunnel()
 	c.bind(a, "s1", tunnel, "old.example.com")
-	watch := f.watch(nil)
-	watch.snapshot()
+	watch := f.watchFrom(3)
 	c.bind(a, "s1", tunnel, "new.example.com")
 	// All of it in one revision, so in one message here.
 	resp := watch.recv()
@@ -238,6 +240,16 @@ func TestAttachmentsAreBounded(t *testing.T) {
 	}
 	// The first again is no 17th; and a take-over ends all in one transaction.
 	c.bind(a, "sa", tunnel, "app.example.com")
+	more := c.bind(a, "sb", tunnel, "app.example.com").attachment(c)
+	var list []*registryv1.Attachment
+	for i := range 80 {
+		next := proto.CloneOf(more)
+		next.SessionId = fmt.Sprintf("r%d", i)
+		list = append(list, next)
+	}
+	if got := c.reattach(false, list...); len(got) != len(list) {
+		t.Errorf("%d attachments were added to 16", len(list)-len(got))
+	}
 	again := c.bind(a.restarted(), "u", tunnel, "app.example.com")
 	wantAttachments(t, f, "app.example.com", again.attachment(c))
 }

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/testkit/etcdkit"
 	"github.com/dialback/dialback/internal/tlsconf"
+	"github.com/dialback/dialback/services/registry"
 )
 
 // watching reads a stream of Watch.
@@ -62,6 +64,22 @@ func (w *watching) snapshot() []*registryv1.Change {
 	return changes
 }
 
+// watchFrom begins watches until one begins with so many records: a copy is
+// behind what a bind has just answered, for a moment.
+func (n *node) watchFrom(records int) *watching {
+	n.d.t.Helper()
+	var w *watching
+	testkit.Eventually(n.d.t, limit, func() bool {
+		w = n.watch(nil)
+		if len(w.snapshot()) == records {
+			return true
+		}
+		w.cancel()
+		return false
+	}, "the copy does not have what was bound")
+	return w
+}
+
 // until reads on to the change that is wanted.
 func (w *watching) until(wanted func(*registryv1.Change) bool) *registryv1.Change {
 	w.n.d.t.Helper()
@@ -101,10 +119,7 @@ func TestWatchIsResumedAtAnotherReplica(t *testing.T) {
 	one, two := d.start(), d.start()
 	c := one.connector("c1")
 	c.bind(newAgent("acme"), "s1", newTunnel(), "before.example.com")
-	first := one.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
-	if got := first.snapshot(); len(got) != 3 {
-		t.Errorf("a claim, an attachment and a node are %v", got)
-	}
+	first := one.node(tlsconf.RoleFrontdoor, "f1").watchFrom(3) // a claim, an attachment, a node
 	first.cancel()
 	c.bind(newAgent("acme"), "s2", newTunnel(), "behind.example.com")
 
@@ -249,4 +264,34 @@ func TestAStopEndsStreams(t *testing.T) {
 	if _, err := w.stream.Recv(); !errors.Is(err, errUnavailable) {
 		t.Errorf("the stream ended with %v", err)
 	}
+}
+
+// A frontdoor that does not read is cut off, while gRPC's Send towards it still
+// waits; another one beside it hears everything.
+func TestAFrontdoorThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	r := deploy(t).start(func(c *registry.Config) { c.History = 10 })
+	c := r.connector("c1")
+	defer c.keepBeating()()
+	slow, quick := r.node(tlsconf.RoleFrontdoor, "f1").watch(nil), r.node(tlsconf.RoleFrontdoor, "f2").watch(nil)
+	slow.snapshot()
+	quick.snapshot()
+	a, tunnel := newAgent("acme"), newTunnel()
+	for i := range 100 {
+		req := c.request(a, "s1", tunnel, "app.example.com")
+		req.Options = bytes.Repeat([]byte{byte(i)}, 8<<10)
+		if _, err := c.directory.Bind(c.ctx(), req); err != nil {
+			t.Fatal(err)
+		}
+		quick.until(func(ch *registryv1.Change) bool { return ch.GetClaim().GetRevision() == uint64(i)+1 })
+	}
+	var err error
+	for err == nil {
+		_, err = slow.stream.Recv()
+	}
+	if !errors.Is(err, errUnavailable) {
+		t.Errorf("the slow stream ended with %v", err)
+	}
+	again := r.node(tlsconf.RoleFrontdoor, "f1").watch(slow.at)
+	again.snapshot()
 }

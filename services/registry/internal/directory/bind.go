@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// maxAttachments bounds the ways to one claim: an agent has two or three,
+	// MaxAttachments bounds the ways to one claim: an agent has two or three,
 	// and a take-over removes all of them in one transaction.
-	maxAttachments = 16
+	MaxAttachments = 16
 	// maxAttempts bounds how often records are read again that change all the time.
 	maxAttempts = 12
 	// inUseRetry is when an agent asks again for a name of its own account: the
@@ -181,7 +181,7 @@ func attach(req BindRequest, before Endpoint) (Transition, error) {
 	for _, a := range before.Attachments {
 		again = again || a.Connector == req.Node && a.Session == req.Session
 	}
-	if !again && len(before.Attachments) >= maxAttachments {
+	if !again && len(before.Attachments) >= MaxAttachments {
 		return Transition{}, ErrOverloaded.
 			WithMessage("%q has as many attachments as it may; close some sessions", before.Hostname).WithRetry(inUseRetry)
 	}

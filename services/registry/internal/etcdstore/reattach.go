@@ -50,9 +50,10 @@ func (s *Store) reattachSingly(ctx context.Context, node string, registration in
 // reattach writes those attachments of a group whose claims accept them, in one
 // transaction that holds only while each of these claims is as it was read.
 func (s *Store) reattach(ctx context.Context, node string, registration int64, group []directory.Attachment) (superseded []directory.Attachment, err error) {
-	gets := make([]clientv3.Op, len(group))
-	for i, a := range group {
-		gets[i] = clientv3.OpGet(ClaimKey(a.Hostname))
+	var gets []clientv3.Op
+	for _, a := range group {
+		gets = append(gets, clientv3.OpGet(ClaimKey(a.Hostname)),
+			clientv3.OpGet(attachPrefix(a.Hostname), clientv3.WithPrefix(), clientv3.WithKeysOnly()))
 	}
 	read, err := s.txn(ctx, nil, gets, nil)
 	if err != nil {
@@ -60,16 +61,17 @@ func (s *Store) reattach(ctx context.Context, node string, registration int64, g
 	}
 	b := &builder{compares: []clientv3.Cmp{registered(directory.Connector, node, registration)}}
 	for i, a := range group {
-		kvs := read.Responses[i].GetResponseRange().Kvs
-		accepted, err := accepts(kvs, a)
+		claim, ways := read.Responses[2*i].GetResponseRange().Kvs, read.Responses[2*i+1].GetResponseRange().Kvs
+		accepted, err := accepts(claim, a)
 		if err != nil {
 			return nil, err
 		}
-		if !accepted {
+		if !accepted || !hasRoom(group[:i], ways, a) {
 			superseded = append(superseded, a)
 			continue
 		}
-		b.compares = append(b.compares, clientv3.Compare(clientv3.ModRevision(ClaimKey(a.Hostname)), "=", kvs[0].ModRevision))
+		b.compares = append(b.compares, clientv3.Compare(clientv3.ModRevision(ClaimKey(a.Hostname)), "=", claim[0].ModRevision),
+			clientv3.Compare(clientv3.ModRevision(attachPrefix(a.Hostname)).WithPrefix(), "<", read.Header.Revision+1))
 		b.putAttachment(a, registration)
 	}
 	if b.err != nil {
@@ -88,6 +90,23 @@ func accepts(kvs []*mvccpb.KeyValue, a directory.Attachment) (bool, error) {
 	}
 	claim, _, err := DecodeClaim(kvs[0].Value)
 	return err == nil && claim.Accepts(a), err
+}
+
+// hasRoom reports whether a is one of the claim's attachments, or may be one
+// more beside those that were read and those before it in its group.
+func hasRoom(before []directory.Attachment, ways []*mvccpb.KeyValue, a directory.Attachment) bool {
+	count := len(ways)
+	for _, kv := range ways {
+		if string(kv.Key) == attachKey(a) {
+			return true
+		}
+	}
+	for _, other := range before {
+		if other.Hostname == a.Hostname {
+			count++
+		}
+	}
+	return count < directory.MaxAttachments
 }
 
 // Sync removes what the connector attached under earlier registrations and not

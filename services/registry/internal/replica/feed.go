@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -57,26 +58,23 @@ type Replica struct {
 	log    *slog.Logger
 	ready  chan struct{}
 
-	mu sync.Mutex
-	// askProgress asks etcd how far the watch is; nil while there is no watch.
-	askProgress func()
+	// asks are wishes to hear how far the watch is; several at once are one.
+	asks chan struct{}
+	// watching: etcd has confirmed the watch, and it has not ended.
+	watching atomic.Bool
 }
 
 // New returns a replica that Run fills.
 func New(config Config, etcd *clientv3.Client, log *slog.Logger) *Replica {
 	config = config.withDefaults()
-	return &Replica{Copy: newCopy(log, config.History), config: config, etcd: etcd, log: log, ready: make(chan struct{})}
+	return &Replica{Copy: newCopy(log, config.History), config: config, etcd: etcd, log: log, ready: make(chan struct{}), asks: make(chan struct{}, 1)}
 }
 
 // Ready is closed once the copy has been filled.
 func (r *Replica) Ready() <-chan struct{} { return r.ready }
 
 // Current reports whether the copy follows etcd.
-func (r *Replica) Current() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.askProgress != nil
-}
+func (r *Replica) Current() bool { return r.watching.Load() }
 
 // Run follows etcd until ctx ends. Whatever fails is tried again.
 func (r *Replica) Run(ctx context.Context) error {
@@ -109,11 +107,14 @@ func (r *Replica) follow(ctx context.Context, list bool, works func()) error {
 	}
 	// A member of etcd without a leader would be silent for ever.
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	var asking sync.WaitGroup
+	defer asking.Wait()
 	defer cancel()
 	// Watches of one client with the same metadata share a stream, and etcd says
 	// how far a stream is only when all of its watches are: this one is alone.
 	ctx = metadata.AppendToOutgoingContext(ctx, "dialback-watch", rand.Text())
-	defer r.watching(nil)
+	asking.Go(func() { r.passOn(ctx) })
+	defer r.watching.Store(false)
 	watch := r.etcd.Watch(ctx, etcdstore.StatePrefix, clientv3.WithPrefix(), clientv3.WithRev(r.at()+1),
 		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify())
 	for resp := range watch {
@@ -121,7 +122,7 @@ func (r *Replica) follow(ctx context.Context, list bool, works func()) error {
 			return err
 		}
 		if resp.Created {
-			r.watching(func() { _ = r.etcd.RequestProgress(ctx) })
+			r.watching.Store(true)
 			works()
 		}
 		r.take(resp)
@@ -203,20 +204,24 @@ func notNil(value []byte) []byte {
 	return value
 }
 
-func (r *Replica) watching(askProgress func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.askProgress = askProgress
+// ask has etcd say how far the watch is, without waiting for the answer. Other
+// parts write to the same etcd: its revision rises without changes here.
+func (r *Replica) ask() {
+	select {
+	case r.asks <- struct{}{}:
+	default:
+	}
 }
 
-// ask has etcd say how far the watch is. Other parts write to the same etcd, so
-// its revision rises without changes here.
-func (r *Replica) ask() {
-	r.mu.Lock()
-	ask := r.askProgress
-	r.mu.Unlock()
-	if ask != nil {
-		ask()
+// passOn asks etcd; while the connection is down that waits, so no stream does.
+func (r *Replica) passOn(ctx context.Context) {
+	for {
+		select {
+		case <-r.asks:
+			_ = r.etcd.RequestProgress(ctx) // the next one is asked for soon
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -13,6 +13,10 @@ import (
 // handOut is about how many changes a stream takes from the history at once.
 const handOut = 4096
 
+// askAgain is how long etcd may take to say how far the watch is. It says
+// nothing at all while the watch catches up.
+const askAgain = 100 * time.Millisecond
+
 var (
 	errSlow = errs.New(errs.Unavailable, errs.ReasonUnavailable,
 		"this watch is too slow for the changes; begin it again").WithRetry(100 * time.Millisecond)
@@ -84,16 +88,15 @@ func (r *Replica) admit(ctx context.Context, after *registryv1.Position) (bool, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.config.Hold)
 	defer cancel()
-	for asked := false; ; asked = true {
+	for {
 		here, changed := r.here()
 		if !before(here, after) {
 			return here.GetEpoch() == after.GetEpoch(), nil
 		}
-		if !asked {
-			r.ask()
-		}
+		r.ask()
 		select {
 		case <-changed:
+		case <-time.After(askAgain):
 		case <-ctx.Done():
 			return false, r.wentBack(context.WithoutCancel(ctx), after)
 		}
