@@ -173,7 +173,8 @@ type fakeRegistry struct {
 	ttl          time.Duration
 	synced       bool
 	reattached   []*registryv1.Attachment
-	claims       map[string]uint64 // hostname to generation
+	claims       map[string]uint64   // hostname to generation
+	taken        []*registryv1.Claim // by others
 	binds        []*registryv1.BindRequest
 	ended        map[string]agentv1.CloseReason // session to reason
 	released     []string                       // tunnels
@@ -304,7 +305,7 @@ func (r *fakeRegistry) Watch(_ *registryv1.WatchRequest, stream registryv1.Direc
 		defer r.mu.Unlock()
 		delete(r.watchers, events)
 	}()
-	if err := stream.Send(&registryv1.WatchResponse{Snapshot: true, Position: &registryv1.Position{Revision: 1}}); err != nil {
+	if err := stream.Send(r.snapshot()); err != nil {
 		return err
 	}
 	for {
@@ -317,6 +318,16 @@ func (r *fakeRegistry) Watch(_ *registryv1.WatchRequest, stream registryv1.Direc
 			return nil
 		}
 	}
+}
+
+func (r *fakeRegistry) snapshot() *registryv1.WatchResponse {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	snapshot := &registryv1.WatchResponse{Snapshot: true, Position: &registryv1.Position{Revision: 1}}
+	for _, claim := range r.taken {
+		snapshot.Changes = append(snapshot.Changes, &registryv1.Change{Change: &registryv1.Change_Claim{Claim: claim}})
+	}
+	return snapshot
 }
 
 // announce sends changes to all watchers.

@@ -127,26 +127,42 @@ func TestAForgottenRegistrationIsMadeAnewWithAllItHad(t *testing.T) {
 	r := start(t, quickDrain)
 	watch := r.watch()
 	a, b := r.join(hello("t-acme")), r.join(hello("t-acme"))
-	host := a.ask(reqTunnel(1, tunnelID(1)))[0].GetUrl()[len("http://"):]
+	a.ask(reqTunnel(1, tunnelID(1)))
 	b.ask(reqTunnel(1, tunnelID(2)))
+	taken, gone := a.ask(reqTunnel(2, tunnelID(3)))[0], b.ask(reqTunnel(2, tunnelID(4)))[0]
+	host := taken.GetUrl()[len("http://"):]
 	r.registry.mu.Lock()
-	r.registry.claims[host] = 7 // somebody has taken it over meanwhile
+	// Meanwhile one name went to another process of its agent, and one has run out.
+	r.registry.claims[host] = 7
+	r.registry.taken = []*registryv1.Claim{{Hostname: host, Generation: 7, AgentId: a.GetAgentId(), Instance: instance(2)}}
+	delete(r.registry.claims, gone.GetUrl()[len("http://"):])
 	r.registry.mu.Unlock()
 	r.registry.forget()
-	closed := a.hearClosed()
-	if closed.GetTunnelId() != tunnelID(1) || closed.GetReason() != agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER {
-		t.Errorf("closed %v", closed)
+	if c := a.hearClosed(); c.GetTunnelId() != tunnelID(3) || c.GetReason() != agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER {
+		t.Errorf("taken over: %v", c)
 	}
-	if end, err := watch.Recv(); err != nil || end.GetTunnelId() != tunnelID(1) || end.GetReason() != agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER {
-		t.Errorf("frontdoors heard %v, %v", end, err)
+	if c := b.hearClosed(); c.GetTunnelId() != tunnelID(4) || c.GetReason() != agentv1.CloseReason_CLOSE_REASON_UNSPECIFIED {
+		t.Errorf("run out: %v", c)
+	}
+	for _, want := range []string{tunnelID(3), tunnelID(4)} {
+		if end, err := watch.Recv(); err != nil || end.GetTunnelId() != want {
+			t.Errorf("frontdoors heard %v, %v", end, err)
+		}
 	}
 	r.registry.ready(t)
-	again := see(r.registry, func() []*registryv1.Attachment { return r.registry.reattached })
-	if len(again) != 1 || again[0].GetSessionId() != b.GetSessionId() || again[0].GetConnectorId() != r.node.NodeID() || again[0].GetGeneration() != 1 {
+	again := map[string]string{}
+	for _, at := range see(r.registry, func() []*registryv1.Attachment { return r.registry.reattached }) {
+		again[at.GetHostname()] = at.GetSessionId()
+		if at.GetConnectorId() != r.node.NodeID() || at.GetGeneration() != 1 {
+			t.Errorf("asserted %v", at)
+		}
+	}
+	if len(again) != 2 || again["random-"+tunnelID(1)+".example.com"] != a.GetSessionId() || again["random-"+tunnelID(2)+".example.com"] != b.GetSessionId() {
 		t.Errorf("asserted %v", again)
 	}
-	b.ping(1)
-	b.hearPong(1)
+	if e := b.ask(reqTunnel(3, tunnelID(4)))[0].GetError(); e != nil {
+		t.Errorf("asked again: %v", e)
+	}
 }
 
 // A bind that meets a forgotten registration waits for the new one.
@@ -283,7 +299,9 @@ func TestTakeOversReachTheAgent(t *testing.T) {
 		return &registryv1.Change{Change: &registryv1.Change_AttachmentEnded{AttachmentEnded: &registryv1.AttachmentEnded{Attachment: at, Reason: reason}}}
 	}
 	claim := func(host string, generation uint64) *registryv1.Change {
-		return &registryv1.Change{Change: &registryv1.Change_Claim{Claim: &registryv1.Claim{Hostname: host, Generation: generation}}}
+		return &registryv1.Change{Change: &registryv1.Change_Claim{Claim: &registryv1.Claim{
+			Hostname: host, Generation: generation, AgentId: a.GetAgentId(), Instance: instance(2),
+		}}}
 	}
 	stale := attachment(hosts[3])
 	stale.Generation = 0

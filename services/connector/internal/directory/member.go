@@ -91,17 +91,23 @@ func (c *Client) registerOnce(ctx context.Context) (*lease, error) {
 // reassert writes all attachments under a new registration, in batches between
 // which the lease is renewed, and says when it has named all.
 func (c *Client) reassert(ctx context.Context, l *lease) error {
+	var refused []session.Attachment
 	all := c.table.Attachments()
 	for first := true; first || len(all) > 0; first = false {
 		n := min(len(all), reattachBatch)
 		if err := c.untilAnswered(ctx, l, func(ctx context.Context) error {
-			return c.reattach(ctx, l, all[:n], n == len(all))
+			batch, err := c.reattach(ctx, l, all[:n], n == len(all))
+			refused = append(refused, batch...)
+			return err
 		}); err != nil {
 			return err
 		}
 		all = all[n:]
 	}
-	return nil
+	if len(refused) == 0 {
+		return nil
+	}
+	return c.untilAnswered(ctx, l, func(ctx context.Context) error { return c.settle(ctx, refused) })
 }
 
 // untilAnswered repeats call while the registry is away and the lease can still
@@ -123,7 +129,8 @@ func (c *Client) untilAnswered(ctx context.Context, l *lease, call func(context.
 	}
 }
 
-func (c *Client) reattach(ctx context.Context, l *lease, batch []session.Attachment, last bool) error {
+// reattach writes a batch and returns those that the registry did not accept.
+func (c *Client) reattach(ctx context.Context, l *lease, batch []session.Attachment, last bool) (refused []session.Attachment, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	req := &registryv1.ReattachRequest{NodeId: c.node.ID, Registration: l.id, SyncDone: last}
@@ -134,15 +141,43 @@ func (c *Client) reattach(ctx context.Context, l *lease, batch []session.Attachm
 	}
 	resp, err := c.names.Reattach(ctx, req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, a := range batch {
 		c.endAgain(a.Session)
 	}
 	for _, s := range resp.GetSuperseded() {
 		if a, ok := c.table.Find(s.GetSessionId(), s.GetHostname()); ok && a.Generation == s.GetGeneration() {
-			c.table.CloseTunnel(a.Session, a.Tunnel, session.TakenOver)
+			refused = append(refused, a)
 		}
+	}
+	return refused, nil
+}
+
+// settle ends tunnels that were not accepted. The registry's claims say which of
+// them were taken over; the others' agents may ask again, with the identity that
+// they have: their claims have run out while the registry could not be reached.
+func (c *Client) settle(ctx context.Context, refused []session.Attachment) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := c.names.Watch(ctx, &registryv1.WatchRequest{})
+	if err != nil {
+		return err
+	}
+	for whole := false; !whole; {
+		msg, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		for _, change := range msg.GetChanges() {
+			if claim := change.GetClaim(); claim != nil {
+				c.claimed(claim)
+			}
+		}
+		whole = msg.GetPosition() != nil
+	}
+	for _, a := range refused {
+		c.table.CloseTunnel(a.Session, a.Tunnel, session.Lost)
 	}
 	return nil
 }

@@ -108,11 +108,16 @@ type Claim struct {
 	Instance   Instance
 }
 
-// Supersede ends the tunnels on a hostname whose generation is below the
-// claim's: another process has taken the name.
+// Supersede ends the tunnels on a hostname whose generation is below the claim's.
+// Only a process whose agent has another one now is told that it was taken over,
+// which costs it its identity; all others may ask again, and hear why not.
 func (t *Table) Supersede(c Claim) {
 	for _, a := range t.older(c) {
-		t.CloseTunnel(a.Session, a.Tunnel, TakenOver)
+		reason := Lost
+		if a.Session.Agent == c.Agent && a.Session.Instance != c.Instance {
+			reason = TakenOver
+		}
+		t.CloseTunnel(a.Session, a.Tunnel, reason)
 	}
 }
 
