@@ -91,8 +91,7 @@ func TestATicketThatIsNotValidIsWorthNothing(t *testing.T) {
 func TestCertificatesAreReloaded(t *testing.T) {
 	t.Parallel()
 	var files frontdoor.CertFile
-	var w *world
-	w = newWorld(t, worldOptions{config: func(c *frontdoor.Config) { files = c.Certificates[0] }})
+	w := newWorld(t, worldOptions{config: func(c *frontdoor.Config) { files = c.Certificates[0] }})
 	serial := func() string {
 		conn, err := w.shake(app)
 		fatal(t, err)

@@ -137,7 +137,7 @@ func (l *Links) client(id string) connectorv1.DialbackServiceClient {
 // keep holds the stream to a connector. It ends when ctx does, or when the
 // stream is lost and the connector is in the node table no more.
 func (l *Links) keep(ctx context.Context, k *link) {
-	defer l.drop(k)
+	defer k.close()
 	wait := linkRetryFirst
 	for {
 		began := time.Now()
@@ -147,7 +147,7 @@ func (l *Links) keep(ctx context.Context, k *link) {
 			return
 		}
 		l.log.Warn("the stream to a connector broke", "connector", k.id, "error", err)
-		if !l.listed(k) {
+		if l.forget(k) {
 			return
 		}
 		if time.Since(began) > linkRetryLast {
@@ -193,18 +193,18 @@ func (l *Links) ended(k *link, end *connectorv1.WatchSessionsResponse) {
 		"agent", end.GetAgentId(), "tunnel", end.GetTunnelId(), "reason", end.GetReason().String())
 }
 
-func (l *Links) listed(k *link) bool {
+// forget drops a link to a connector that is in the node table no more.
+func (l *Links) forget(k *link) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return k.listed
+	if !k.listed {
+		delete(l.links, k.id)
+	}
+	return !k.listed
 }
 
-// drop forgets a link; the connector may come back under the same id.
-func (l *Links) drop(k *link) {
+func (k *link) close() {
 	k.stop()
-	l.mu.Lock()
-	delete(l.links, k.id)
-	l.mu.Unlock()
 	if c, ok := k.conn.(io.Closer); ok {
 		_ = c.Close()
 	}

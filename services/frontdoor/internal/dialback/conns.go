@@ -1,6 +1,8 @@
 package dialback
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,26 +23,25 @@ type Conn struct {
 	Spare bool
 
 	set   *conns
-	mu    sync.Mutex
-	use   string // the tunnel that it serves; empty: none yet
-	busy  func() bool
 	timer *time.Timer // of a spare one
+
+	mu       sync.Mutex
+	use      string // the tunnel that it serves; empty: none yet
+	dropIdle func()
 }
 
-// Serve notes what the connection is used for: a tunnel, and how to tell
-// whether a visitor is being served this moment. It reports false if the
-// connection has been cut.
-func (c *Conn) Serve(tunnelID string, busy func() bool) bool {
-	c.mu.Lock()
-	c.use, c.busy = tunnelID, busy
-	c.mu.Unlock()
-	return c.Err() == nil
-}
-
-func (c *Conn) state() (tunnelID string, busy bool) {
+// Serve notes which tunnel the connection is used for. dropIdle ends that use if
+// no visitor is being served this moment; it may be called at any time.
+func (c *Conn) Serve(tunnelID string, dropIdle func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.use, c.busy != nil && c.busy()
+	c.use, c.dropIdle = tunnelID, dropIdle
+}
+
+func (c *Conn) serves() (tunnelID string, dropIdle func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.use, c.dropIdle
 }
 
 // Discard closes the connection and forgets it.
@@ -104,7 +105,7 @@ func (s *conns) put(c *Conn) {
 	if keep {
 		s.spare[c.Agent] = append(s.spare[c.Agent], c)
 		s.spares++
-		c.timer = time.AfterFunc(s.keep, c.Discard)
+		c.timer = time.AfterFunc(s.keep, func() { s.expire(c) })
 	}
 	s.mu.Unlock()
 	if !keep {
@@ -129,35 +130,52 @@ func (s *conns) take(agent route.Agent) *Conn {
 	return nil
 }
 
-func (s *conns) unspareLocked(c *Conn) {
-	list := s.spare[c.Agent]
-	for i, other := range list {
-		if other == c {
-			s.spare[c.Agent] = append(list[:i:i], list[i+1:]...)
-			s.spares--
-			c.timer.Stop()
-			break
-		}
-	}
-	if len(s.spare[c.Agent]) == 0 {
-		delete(s.spare, c.Agent)
+// expire closes a connection that nobody has wanted.
+func (s *conns) expire(c *Conn) {
+	s.mu.Lock()
+	unwanted := s.unspareLocked(c)
+	s.mu.Unlock()
+	if unwanted {
+		c.Discard()
 	}
 }
 
-// cut closes the agent's connections for a tunnel, for all if it is empty; busy
-// ones only if asked to.
-func (s *conns) cut(agent route.Agent, tunnelID string, busyToo bool) {
-	var list []*Conn
-	s.mu.Lock()
-	for c := range s.live[agent] {
-		use, busy := c.state()
-		if (tunnelID == "" || use == tunnelID) && (busyToo || !busy) {
-			list = append(list, c)
-		}
+// unspareLocked reports whether the connection was a spare one.
+func (s *conns) unspareLocked(c *Conn) bool {
+	list := s.spare[c.Agent]
+	i := slices.Index(list, c)
+	if i < 0 {
+		return false
 	}
+	c.timer.Stop()
+	s.spares--
+	if len(list) == 1 {
+		delete(s.spare, c.Agent)
+	} else {
+		s.spare[c.Agent] = append(list[:i:i], list[i+1:]...)
+	}
+	return true
+}
+
+// cut ends the agent's connections for a tunnel, for all if it is empty: all of
+// them at once, or only those that serve nobody this moment.
+func (s *conns) cut(agent route.Agent, tunnelID string, busyToo bool) {
+	s.mu.Lock()
+	list := slices.Collect(maps.Keys(s.live[agent]))
 	s.mu.Unlock()
 	for _, c := range list {
-		c.Discard()
+		use, dropIdle := c.serves()
+		switch {
+		case tunnelID != "" && use != tunnelID:
+		case busyToo:
+			c.Discard()
+		default:
+			if dropIdle != nil {
+				c.Retire() // what is under way finishes, and is the last
+				dropIdle()
+			}
+			s.expire(c)
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func TestATicketEnds(t *testing.T) {
 		}
 		tickets.withdraw(withdrawn)
 		tickets.withdraw(withdrawn)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if tickets.redeem(late[:]) != nil || tickets.redeem(withdrawn[:]) != nil {
 			t.Error("an ended ticket was taken")

@@ -3,7 +3,6 @@ package httpproxy
 import (
 	"bufio"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -30,7 +29,6 @@ type private struct {
 	out    *bufio.Writer
 	born   trace.SpanContext // of the request that it was dialled for
 	served int
-	busy   atomic.Bool
 	keep   func(*dialback.Conn) // takes the connection when the exchange has ended
 
 	// While it is idle:
@@ -40,18 +38,15 @@ type private struct {
 
 func newPrivate(k key, conn *dialback.Conn, ex *proxyconn.ServerExchange, born trace.SpanContext, keep func(*dialback.Conn)) *private {
 	head := &headLimit{src: ex}
-	p := &private{
+	return &private{
 		key: k, conn: conn, ex: ex, head: head, born: born, keep: keep,
 		in: bufio.NewReaderSize(head, readBuffer), out: bufio.NewWriterSize(ex, writeBuffer),
 	}
-	p.busy.Store(true)
-	return p
 }
 
 // sleep watches an idle connection: its end, and bytes that nobody asked for,
 // end it. gone is called then, and when it has been idle for long.
 func (p *private) sleep(limit time.Duration, gone func()) {
-	p.busy.Store(false)
 	p.awake = make(chan bool, 1)
 	p.timer = time.AfterFunc(limit, gone)
 	go func() {
@@ -71,11 +66,7 @@ func (p *private) wake() bool {
 	_ = p.ex.SetReadDeadline(time.Unix(1, 0))
 	alive := <-p.awake
 	p.awake <- alive
-	if alive {
-		p.busy.Store(true)
-		return p.ex.SetReadDeadline(time.Time{}) == nil
-	}
-	return false
+	return alive && p.ex.SetReadDeadline(time.Time{}) == nil
 }
 
 // release gives the connection up: in order if it is between two requests, else

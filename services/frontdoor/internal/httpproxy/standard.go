@@ -204,9 +204,7 @@ func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (
 		k := keyOf(r)
 		k.visitor = tied
 		p := newPrivate(k, conn, ex, trace.SpanContextFromContext(ctx), e.keep)
-		if !conn.Serve(r.Claim.TunnelID, p.busy.Load) {
-			return nil, conn.Err()
-		}
+		conn.Serve(r.Claim.TunnelID, func() { e.pool.expire(p) })
 		return p, nil
 	}
 }

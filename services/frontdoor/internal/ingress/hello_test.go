@@ -33,7 +33,7 @@ func helloBytes(t testing.TB, config *tls.Config) []byte {
 	if _, err := io.ReadFull(server, body); err != nil {
 		t.Fatal(err)
 	}
-	return append(head, body...)
+	return slices.Concat(head, body)
 }
 
 // refragment cuts a record into records of n bytes.

@@ -11,7 +11,7 @@ import (
 )
 
 // hold lets n visitors wait, one after the other, and tells who is let go.
-func hold(t *testing.T, ctx context.Context, room *route.Room, table *route.Table, n int) (let chan int, started []func()) {
+func hold(ctx context.Context, t *testing.T, room *route.Room, table *route.Table, n int) (let chan int, started []func()) {
 	t.Helper()
 	let = make(chan int, n)
 	started = make([]func(), n)
@@ -43,7 +43,7 @@ func TestVisitorsAreLetGoInOrderAFewAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		room, table := newRoom(100)
-		let, started := hold(t, t.Context(), room, table, 10)
+		let, started := hold(t.Context(), t, room, table, 10)
 		if len(let) != 0 || !room.Crowded("a") {
 			t.Fatal("let go without a route")
 		}
@@ -85,8 +85,8 @@ func TestVisitorsWhoHaveGoneAreSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		room, table := newRoom(100)
 		ctx, cancel := context.WithCancel(t.Context())
-		gone, _ := hold(t, ctx, room, table, 6)
-		let, started := hold(t, t.Context(), room, table, 2)
+		gone, _ := hold(ctx, t, room, table, 6)
+		let, started := hold(t.Context(), t, room, table, 2)
 		cancel()
 		synctest.Wait()
 		if len(gone) != 6 {
@@ -109,7 +109,7 @@ func TestARoomIsBounded(t *testing.T) {
 		room, table := newRoom(3)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, route.ErrOffline)
 		defer cancel()
-		let, _ := hold(t, ctx, room, table, 3)
+		let, _ := hold(ctx, t, room, table, 3)
 		if _, err := room.Wait(ctx, "a", host, table.Lookup(host)); !errors.Is(err, route.ErrFull) {
 			t.Errorf("a fourth: %v", err)
 		}
