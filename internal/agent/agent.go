@@ -127,7 +127,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer slot.Close()
+	defer func() { _ = slot.Close() }() // nothing of it can fail but the lock's release, which the process's end does too
 	if notice := slot.Notice(); notice != "" {
 		a.emit(Notice{Text: notice})
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/dialback/dialback/internal/agent"
 	"github.com/dialback/dialback/internal/agent/forward"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
@@ -38,7 +38,7 @@ func upstream(t *testing.T, text string) forward.Upstream {
 	return up
 }
 
-func config(t *testing.T, server *fakeserver.Server, tunnels ...agent.Tunnel) agent.Config {
+func config(t *testing.T, server *agenttest.Server, tunnels ...agent.Tunnel) agent.Config {
 	t.Helper()
 	return agent.Config{
 		Address: server.Address(), Authtoken: "dbt_id_secret", Pins: []tlsconf.Pin{server.CA.Pin()},
@@ -91,7 +91,7 @@ func (r *running) wait() error {
 	select {
 	case <-r.done:
 		return r.err
-	case <-time.After(fakeserver.Limit + 5*time.Second):
+	case <-time.After(agenttest.Limit + 5*time.Second):
 		r.t.Fatal("the agent does not end")
 		return nil
 	}
@@ -114,7 +114,7 @@ func all[T agent.Event](r *running) []T {
 func await[T agent.Event](r *running, n int) T {
 	r.t.Helper()
 	var zero T
-	testkit.Eventually(r.t, fakeserver.Limit, func() bool { return len(all[T](r)) >= n }, "an event")
+	testkit.Eventually(r.t, agenttest.Limit, func() bool { return len(all[T](r)) >= n }, "an event")
 	if found := all[T](r); len(found) >= n {
 		return found[n-1]
 	}

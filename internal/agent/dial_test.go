@@ -11,7 +11,7 @@ import (
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/proxyconn"
 	"github.com/dialback/dialback/internal/testkit"
 )
@@ -19,12 +19,12 @@ import (
 // A frontdoor in doubt sends the same ticket again, by another session too.
 func TestATicketIsDialledOnce(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	start(t, config(t, server))
 	session := server.Session(1)
 	ticket, arrival := server.Ticket()
-	dial := &agentv1.Dial{Ticket: ticket, ServerName: fakeserver.FrontdoorName, Remaining: durationpb.New(fakeserver.Limit)}
+	dial := &agentv1.Dial{Ticket: ticket, ServerName: agenttest.FrontdoorName, Remaining: durationpb.New(agenttest.Limit)}
 	session.Ask(dial, dial)
 	session.Ask(dial)
 	conn := <-arrival
@@ -70,7 +70,7 @@ func closed(t *testing.T) string {
 
 func TestFailedDialBacksAreToldAtOnce(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.ProxyCA = testkit.CA(t) // that the agent does not know
 	server.Start()
 	start(t, config(t, server))
@@ -82,13 +82,13 @@ func TestFailedDialBacksAreToldAtOnce(t *testing.T) {
 		"another domain":           {"fd1.proxy.example.com", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
 		"the proxy domain itself":  {"proxy.localhost", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
 		"no name":                  {"", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"a host outside":           {fakeserver.FrontdoorName, []string{"example.com:443"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"a private network":        {fakeserver.FrontdoorName, []string{"10.0.0.5:443", "192.168.1.1:22"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"the metadata service":     {fakeserver.FrontdoorName, []string{"169.254.169.254:80"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"nobody listens":           {fakeserver.FrontdoorName, []string{closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
-		"the wrong authority":      {fakeserver.FrontdoorName, nil, agentv1.FailReason_FAIL_REASON_TLS},
-		"none of them, mixed":      {fakeserver.FrontdoorName, []string{"10.0.0.5:443", closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
-		"an address without sense": {fakeserver.FrontdoorName, []string{"nonsense"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"a host outside":           {agenttest.FrontdoorName, []string{"example.com:443"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"a private network":        {agenttest.FrontdoorName, []string{"10.0.0.5:443", "192.168.1.1:22"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"the metadata service":     {agenttest.FrontdoorName, []string{"169.254.169.254:80"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"nobody listens":           {agenttest.FrontdoorName, []string{closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
+		"the wrong authority":      {agenttest.FrontdoorName, nil, agentv1.FailReason_FAIL_REASON_TLS},
+		"none of them, mixed":      {agenttest.FrontdoorName, []string{"10.0.0.5:443", closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
+		"an address without sense": {agenttest.FrontdoorName, []string{"nonsense"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,10 +102,10 @@ func TestFailedDialBacksAreToldAtOnce(t *testing.T) {
 	}
 }
 
-func failure(t *testing.T, session *fakeserver.Session, ticket []byte) (reason agentv1.FailReason) {
+func failure(t *testing.T, session *agenttest.Session, ticket []byte) (reason agentv1.FailReason) {
 	t.Helper()
-	testkit.Eventually(t, fakeserver.Limit, func() bool {
-		for _, m := range fakeserver.Received[*agentv1.ConnectRequest_ProxyFailed](session) {
+	testkit.Eventually(t, agenttest.Limit, func() bool {
+		for _, m := range agenttest.Received[*agentv1.ConnectRequest_ProxyFailed](session) {
 			if string(m.ProxyFailed.GetTicket()) == string(ticket) {
 				reason = m.ProxyFailed.GetReason()
 				return true
@@ -120,7 +120,7 @@ func failure(t *testing.T, session *fakeserver.Session, ticket []byte) (reason a
 // connection that the configured pin has verified.
 func TestPinsThatTheServerSendsAreAdded(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.ProxyCA = testkit.CA(t)
 	pin := server.ProxyCA.Pin()
 	server.Auth = func(*agentv1.Auth) (*agentv1.AuthResp, error) {
@@ -136,7 +136,7 @@ func TestPinsThatTheServerSendsAreAdded(t *testing.T) {
 
 func TestTheNextAddressIsTriedAndRemembered(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	start(t, config(t, server))
 	session := server.Session(1)
@@ -144,13 +144,13 @@ func TestTheNextAddressIsTriedAndRemembered(t *testing.T) {
 	for i := range 3 {
 		ticket, arrival := server.Ticket()
 		session.Ask(&agentv1.Dial{
-			Ticket: ticket, ServerName: fakeserver.FrontdoorName, Remaining: durationpb.New(fakeserver.Limit),
+			Ticket: ticket, ServerName: agenttest.FrontdoorName, Remaining: durationpb.New(agenttest.Limit),
 			Addresses: []string{silent, server.Addr()},
 		})
 		select {
 		case conn := <-arrival:
 			_ = conn.Close()
-		case <-time.After(fakeserver.Limit):
+		case <-time.After(agenttest.Limit):
 			t.Fatalf("dial-back %d does not come by the second address", i)
 		}
 	}
@@ -161,7 +161,7 @@ func TestTheNextAddressIsTriedAndRemembered(t *testing.T) {
 
 func TestTheAgentsOwnLimit(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	c := config(t, server)
 	c.MaxConnections = 2
@@ -173,14 +173,14 @@ func TestTheAgentsOwnLimit(t *testing.T) {
 	first := server.DialBack(session, nil)
 	server.DialBack(session, nil)
 	ticket, _ := server.Ticket()
-	session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: fakeserver.FrontdoorName})
+	session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: agenttest.FrontdoorName})
 	if got := failure(t, session, ticket); got != agentv1.FailReason_FAIL_REASON_LIMIT {
 		t.Errorf("told %v", got)
 	}
 	_ = first.Close()
-	testkit.Eventually(t, fakeserver.Limit, func() bool {
+	testkit.Eventually(t, agenttest.Limit, func() bool {
 		ticket, arrival := server.Ticket()
-		session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: fakeserver.FrontdoorName})
+		session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: agenttest.FrontdoorName})
 		select {
 		case conn := <-arrival:
 			_ = conn.Close()
@@ -203,7 +203,7 @@ func refusal(err error) proxyv1.Code {
 // this process has asked for.
 func TestOnlyOwnTunnelsAreServed(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	session := server.Session(1)
@@ -217,10 +217,10 @@ func TestOnlyOwnTunnelsAreServed(t *testing.T) {
 func TestAVisitorBeforeNewTunnelIsServed(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	server := fakeserver.New(t)
-	server.Bind = func(_ *fakeserver.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+	server := agenttest.New(t)
+	server.Bind = func(_ *agenttest.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
 		<-release
-		return []*agentv1.NewTunnel{{Url: fakeserver.URL(req), Last: true}}
+		return []*agentv1.NewTunnel{{Url: agenttest.URL(req), Last: true}}
 	}
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "early")}))

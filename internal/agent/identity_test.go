@@ -6,13 +6,13 @@ import (
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/errs"
 )
 
 func TestARestartedAgentIsTheSameAgent(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	c := config(t, server, agent.Tunnel{Upstream: service(t, "x")})
 	first := start(t, c)
@@ -40,7 +40,7 @@ func TestARestartedAgentIsTheSameAgent(t *testing.T) {
 // they were.
 func TestTunnelsKeepTheirIDsInAnyOrder(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	c := config(t, server, agent.Tunnel{Upstream: upstream(t, "3000")}, agent.Tunnel{Upstream: upstream(t, "9090")})
 	ids := make([]map[string]string, 2)
@@ -48,7 +48,7 @@ func TestTunnelsKeepTheirIDsInAnyOrder(t *testing.T) {
 		r := start(t, c)
 		await[agent.TunnelOnline](r, 2)
 		ids[i] = map[string]string{}
-		for _, m := range fakeserver.Received[*agentv1.ConnectRequest_ReqTunnel](server.Session(i + 1)) {
+		for _, m := range agenttest.Received[*agentv1.ConnectRequest_ReqTunnel](server.Session(i + 1)) {
 			ids[i][m.ReqTunnel.GetForwardsTo()] = m.ReqTunnel.GetTunnelId()
 		}
 		_ = r.stop()
@@ -63,18 +63,18 @@ func TestTunnelsKeepTheirIDsInAnyOrder(t *testing.T) {
 // the two would take each other's names for ever.
 func TestAnAgentThatIsTakenOverBecomesAnother(t *testing.T) {
 	t.Parallel()
-	for name, tell := range map[string]func(*fakeserver.Session){
-		"its tunnel": func(s *fakeserver.Session) {
+	for name, tell := range map[string]func(*agenttest.Session){
+		"its tunnel": func(s *agenttest.Session) {
 			s.CloseTunnel(s.Tunnel(), agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER)
 		},
-		"go away": func(s *fakeserver.Session) { s.GoAway(agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER) },
-		"its session": func(s *fakeserver.Session) {
+		"go away": func(s *agenttest.Session) { s.GoAway(agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER) },
+		"its session": func(s *agenttest.Session) {
 			s.End(errs.New(errs.FailedPrecondition, errs.ReasonTakenOver, "taken over"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := fakeserver.New(t)
+			server := agenttest.New(t)
 			server.Start()
 			c := config(t, server, agent.Tunnel{Upstream: service(t, "x")})
 			r := start(t, c)
@@ -104,7 +104,7 @@ func TestAnAgentThatIsTakenOverBecomesAnother(t *testing.T) {
 // An id that belongs to another account is answered with a new one.
 func TestANewIdentityFromTheServerIsKept(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Auth = func(auth *agentv1.Auth) (*agentv1.AuthResp, error) {
 		if auth.GetAgentId() == "other" {
 			return &agentv1.AuthResp{}, nil

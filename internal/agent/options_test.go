@@ -12,19 +12,19 @@ import (
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 )
 
 func TestPasswordsLeaveOnlyAsHashes(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	tunnel := agent.Tunnel{Upstream: service(t, "x"), BasicAuth: []agent.Credential{{Username: "ann", Password: "correct horse"}, {Username: "bob", Password: "x:y"}}}
 	start(t, config(t, server, tunnel))
 	session := server.Session(1)
-	first := fakeserver.Await[*agentv1.ConnectRequest_ReqTunnel](session).ReqTunnel
+	first := agenttest.Await[*agentv1.ConnectRequest_ReqTunnel](session).ReqTunnel
 	server.Session(1).End(nil)
-	second := fakeserver.Await[*agentv1.ConnectRequest_ReqTunnel](server.Session(2)).ReqTunnel
+	second := agenttest.Await[*agentv1.ConnectRequest_ReqTunnel](server.Session(2)).ReqTunnel
 	if !bytes.Equal(first.GetOptions(), second.GetOptions()) {
 		t.Error("the options of one process change from session to session")
 	}

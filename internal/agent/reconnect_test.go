@@ -9,14 +9,14 @@ import (
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/testkit"
 )
 
 func TestALostSessionComesBack(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "back")}))
 	url := await[agent.TunnelOnline](r, 1).URLs[0]
@@ -35,7 +35,7 @@ func TestALostSessionComesBack(t *testing.T) {
 
 func TestRetryInfoIsHonoured(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Auth = func(*agentv1.Auth) (*agentv1.AuthResp, error) {
 		return nil, errs.New(errs.ResourceExhausted, errs.ReasonOverloaded, "full").WithRetry(time.Minute)
 	}
@@ -48,26 +48,26 @@ func TestRetryInfoIsHonoured(t *testing.T) {
 
 func TestBothSidesPing(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Auth = func(*agentv1.Auth) (*agentv1.AuthResp, error) {
-		return &agentv1.AuthResp{PingInterval: durationpb.New(20 * time.Millisecond), PingTimeout: durationpb.New(fakeserver.Limit)}, nil
+		return &agentv1.AuthResp{PingInterval: durationpb.New(20 * time.Millisecond), PingTimeout: durationpb.New(agenttest.Limit)}, nil
 	}
 	server.Start()
 	start(t, config(t, server))
 	session := server.Session(1)
 	session.Ping(42)
-	if pong := fakeserver.Await[*agentv1.ConnectRequest_Pong](session).Pong; pong.GetId() != 42 || pong.GetUptime() == nil {
+	if pong := agenttest.Await[*agentv1.ConnectRequest_Pong](session).Pong; pong.GetId() != 42 || pong.GetUptime() == nil {
 		t.Errorf("pong %v", pong)
 	}
-	testkit.Eventually(t, fakeserver.Limit, func() bool {
-		return len(fakeserver.Received[*agentv1.ConnectRequest_Ping](session)) > 3
+	testkit.Eventually(t, agenttest.Limit, func() bool {
+		return len(agenttest.Received[*agentv1.ConnectRequest_Ping](session)) > 3
 	}, "pings of the agent")
 }
 
 // The connection stands, the other side is dead: no error ever comes.
 func TestASilentServerIsLeft(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Auth = func(*agentv1.Auth) (*agentv1.AuthResp, error) {
 		return &agentv1.AuthResp{PingInterval: durationpb.New(20 * time.Millisecond), PingTimeout: durationpb.New(500 * time.Millisecond)}, nil
 	}
@@ -81,15 +81,15 @@ func TestASilentServerIsLeft(t *testing.T) {
 func TestGoAwayIsMakeBeforeBreak(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Auth = func(*agentv1.Auth) (*agentv1.AuthResp, error) {
 		return &agentv1.AuthResp{OtherConnectors: []string{"c2", "not a label"}}, nil
 	}
-	server.Bind = func(s *fakeserver.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+	server.Bind = func(s *agenttest.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
 		if s.Welcome.GetSessionId() == "session-2" {
 			<-release
 		}
-		return []*agentv1.NewTunnel{{Url: fakeserver.URL(req), Last: true}}
+		return []*agentv1.NewTunnel{{Url: agenttest.URL(req), Last: true}}
 	}
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "moved")}))
@@ -126,7 +126,7 @@ func TestGoAwayIsMakeBeforeBreak(t *testing.T) {
 
 func TestATunnelEndedByTheServerIsAskedForAgain(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	await[agent.TunnelOnline](r, 1)

@@ -8,7 +8,7 @@ import (
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/tlsconf"
@@ -26,7 +26,7 @@ func TestFinalRefusalsOfTheSession(t *testing.T) {
 		t.Run(string(reason), func(t *testing.T) {
 			t.Parallel()
 			var tries atomic.Int32
-			server := fakeserver.New(t)
+			server := agenttest.New(t)
 			server.Auth = func(*agentv1.Auth) (*agentv1.AuthResp, error) {
 				tries.Add(1)
 				return nil, errs.New(errs.Unauthenticated, reason, "the server's words")
@@ -43,18 +43,18 @@ func TestFinalRefusalsOfTheSession(t *testing.T) {
 // A revocation reaches a running agent by its session, by GoAway or by its tunnel.
 func TestARevokedTokenEndsTheAgent(t *testing.T) {
 	t.Parallel()
-	for name, revoke := range map[string]func(*fakeserver.Session){
-		"its tunnel": func(s *fakeserver.Session) {
+	for name, revoke := range map[string]func(*agenttest.Session){
+		"its tunnel": func(s *agenttest.Session) {
 			s.CloseTunnel(s.Tunnel(), agentv1.CloseReason_CLOSE_REASON_REVOKED)
 		},
-		"go away": func(s *fakeserver.Session) { s.GoAway(agentv1.CloseReason_CLOSE_REASON_REVOKED) },
-		"its session": func(s *fakeserver.Session) {
+		"go away": func(s *agenttest.Session) { s.GoAway(agentv1.CloseReason_CLOSE_REASON_REVOKED) },
+		"its session": func(s *agenttest.Session) {
 			s.End(errs.New(errs.Unauthenticated, errs.ReasonTokenRevoked, "revoked"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := fakeserver.New(t)
+			server := agenttest.New(t)
 			server.Start()
 			r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 			await[agent.TunnelOnline](r, 1)
@@ -68,7 +68,7 @@ func TestARevokedTokenEndsTheAgent(t *testing.T) {
 
 func TestAnOperatorsEndIsAnEnd(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	await[agent.TunnelOnline](r, 1)
@@ -84,9 +84,9 @@ func TestANameRefusedAtTheStartIsFinal(t *testing.T) {
 	for _, reason := range []errs.Reason{errs.ReasonNameTaken, errs.ReasonNameForbidden, errs.ReasonNameInvalid, errs.ReasonNotGranted} {
 		t.Run(string(reason), func(t *testing.T) {
 			t.Parallel()
-			server := fakeserver.New(t)
-			server.Bind = func(*fakeserver.Session, *agentv1.ReqTunnel) []*agentv1.NewTunnel {
-				return fakeserver.Refuse(string(reason), "app.localhost is not for you", 0)
+			server := agenttest.New(t)
+			server.Bind = func(*agenttest.Session, *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+				return agenttest.Refuse(string(reason), "app.localhost is not for you", 0)
 			}
 			server.Start()
 			err := start(t, config(t, server, agent.Tunnel{Subdomain: "app", Upstream: service(t, "x")})).wait()
@@ -101,12 +101,12 @@ func TestANameRefusedAtTheStartIsFinal(t *testing.T) {
 func TestANameRefusedLaterIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	var taken atomic.Bool
-	server := fakeserver.New(t)
-	server.Bind = func(_ *fakeserver.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+	server := agenttest.New(t)
+	server.Bind = func(_ *agenttest.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
 		if taken.Load() {
-			return fakeserver.Refuse("NAME_TAKEN", "taken", 0)
+			return agenttest.Refuse("NAME_TAKEN", "taken", 0)
 		}
-		return []*agentv1.NewTunnel{{Url: fakeserver.URL(req), Last: true}}
+		return []*agentv1.NewTunnel{{Url: agenttest.URL(req), Last: true}}
 	}
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Subdomain: "app", Upstream: service(t, "x")}))
@@ -124,12 +124,12 @@ func TestANameRefusedLaterIsWaitedFor(t *testing.T) {
 func TestANameInUseIsRetried(t *testing.T) {
 	t.Parallel()
 	var tries atomic.Int32
-	server := fakeserver.New(t)
-	server.Bind = func(_ *fakeserver.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+	server := agenttest.New(t)
+	server.Bind = func(_ *agenttest.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
 		if tries.Add(1) < 4 {
-			return fakeserver.Refuse("NAME_IN_USE", "in use", 0)
+			return agenttest.Refuse("NAME_IN_USE", "in use", 0)
 		}
-		return []*agentv1.NewTunnel{{Url: fakeserver.URL(req), Last: true}}
+		return []*agentv1.NewTunnel{{Url: agenttest.URL(req), Last: true}}
 	}
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Subdomain: "app", Upstream: service(t, "x")}))
@@ -141,7 +141,7 @@ func TestANameInUseIsRetried(t *testing.T) {
 
 func TestAWrongPinIsFinalAtTheStartAndNothingIsSent(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	c := config(t, server, agent.Tunnel{Upstream: service(t, "x")})
 	other := testkit.CA(t).Pin()
@@ -161,7 +161,7 @@ func TestAWrongPinIsFinalAtTheStartAndNothingIsSent(t *testing.T) {
 
 func TestAWrongPinLaterIsRetried(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	stop := server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	await[agent.TunnelOnline](r, 1)
@@ -169,7 +169,7 @@ func TestAWrongPinLaterIsRetried(t *testing.T) {
 	ca := server.CA
 	server.CA = testkit.CA(t)
 	stop = server.Start()
-	testkit.Eventually(t, fakeserver.Limit, func() bool {
+	testkit.Eventually(t, agenttest.Limit, func() bool {
 		tries := all[agent.Retrying](r)
 		var pin *tlsconf.PinError
 		return len(tries) > 0 && errors.As(tries[len(tries)-1].Cause, &pin)
@@ -184,7 +184,7 @@ func TestAWrongPinLaterIsRetried(t *testing.T) {
 
 func TestAServerThatIsAway(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()()
 	c := config(t, server, agent.Tunnel{Upstream: service(t, "x")})
 	c.FailFast = true

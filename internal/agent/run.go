@@ -163,7 +163,7 @@ func (r *run) hold(ctx context.Context) error {
 		r.log.InfoContext(ctx, "the server asks to attach elsewhere", "reason", m.GetReason(), "spread", spread)
 		a.giveUp(errLeaving)
 		if spread > 0 {
-			_ = backoff.Sleep(ctx, rand.N(spread))
+			_ = backoff.Sleep(ctx, rand.N(spread)) //nolint:gosec // jitter, no secret
 		}
 		return errLeaving
 	}
@@ -189,7 +189,7 @@ func (r *run) lost(ctx context.Context, err error) error {
 	case final(err):
 		return err
 	}
-	delay := session.RetryAfterOf(err) + rand.N(lostJitter)
+	delay := session.RetryAfterOf(err) + rand.N(lostJitter) //nolint:gosec // jitter, no secret
 	if lasted >= workedFor {
 		r.wait.Reset()
 	} else {
@@ -263,7 +263,7 @@ func (r *run) closeTunnels() {
 		}
 	}
 	tasks.Wait()
-	time.Sleep(linger - time.Since(began))
+	_ = backoff.Sleep(context.Background(), linger-time.Since(began))
 }
 
 func (a *attachment) closeTunnel(ctx context.Context, id string) {
@@ -308,6 +308,6 @@ func serverNames(ids []string) []string {
 			names = append(names, label)
 		}
 	}
-	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) //nolint:gosec // spreads load, no secret
 	return names
 }

@@ -4,12 +4,12 @@ import (
 	"testing"
 
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 )
 
 func TestVisitorsReachTheLocalService(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Subdomain: "app", Upstream: service(t, "hello")}))
 	if online := await[agent.TunnelOnline](r, 1); online.URLs[0] != "http://app.localhost:7080" {

@@ -9,21 +9,21 @@ import (
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 )
 
 // The name is given back first; a visitor whose frontdoor has not heard of it
 // yet is still served, by a connection that stands and by a new one.
 func TestVisitorsThatCrossTheEndAreServed(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.KeepTunnels = true // the registry is slow
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "still here")}))
 	session := server.Session(1)
 	standing := server.DialBack(session, nil)
 	r.cancel()
-	closed := fakeserver.Await[*agentv1.ConnectRequest_CloseTunnel](session).CloseTunnel
+	closed := agenttest.Await[*agentv1.ConnectRequest_CloseTunnel](session).CloseTunnel
 	if closed.GetTunnelId() != session.Tunnel() {
 		t.Errorf("closed %s", closed.GetTunnelId())
 	}
@@ -43,7 +43,7 @@ func TestVisitorsThatCrossTheEndAreServed(t *testing.T) {
 // Only the frontdoor closes an idle connection: a visitor may be on his way.
 func TestAnIdleConnectionIsRetiredNotClosed(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	idle := server.DialBack(server.Session(1), nil)
@@ -65,7 +65,7 @@ func TestAVisitorInFlightFinishes(t *testing.T) {
 		_, _ = w.Write([]byte("done"))
 	}))
 	t.Cleanup(local.Close)
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: upstream(t, local.URL)}))
 	session := server.Session(1)
@@ -80,7 +80,7 @@ func TestAVisitorInFlightFinishes(t *testing.T) {
 	}()
 	<-begun
 	r.cancel()
-	fakeserver.Await[*agentv1.ConnectRequest_CloseTunnel](session)
+	agenttest.Await[*agentv1.ConnectRequest_CloseTunnel](session)
 	time.AfterFunc(1500*time.Millisecond, func() { close(release) }) // behind the time for those who cross
 	if body := <-result; body != "done" {
 		t.Errorf("got %q", body)
@@ -92,7 +92,7 @@ func TestAVisitorInFlightFinishes(t *testing.T) {
 
 func TestTheEndWaitsForNobodyForEver(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.KeepTunnels = true
 	server.Start()
 	address, _ := listen(t)

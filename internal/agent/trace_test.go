@@ -9,7 +9,7 @@ import (
 
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	"github.com/dialback/dialback/internal/agent"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/testkit"
 )
 
@@ -30,7 +30,7 @@ func attribute(span *tracev1.Span, key string) string {
 
 func TestTheAgentsSpansOfAVisit(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	session := server.Session(1)
@@ -77,7 +77,7 @@ func TestTheAgentsSpansOfAVisit(t *testing.T) {
 
 func TestOnlySampledTracesAreRecorded(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	session := server.Session(1)
@@ -99,7 +99,7 @@ func TestOnlySampledTracesAreRecorded(t *testing.T) {
 // More spans than the way up takes: they are dropped, the session lives.
 func TestSpansNeverHoldTheSession(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
 	session := server.Session(1)
@@ -107,7 +107,7 @@ func TestSpansNeverHoldTheSession(t *testing.T) {
 	for range 1500 {
 		server.Get(e, "/", &proxyv1.Req{Trace: traceContext("1111111111111111", "01", "mac")})
 	}
-	testkit.Eventually(t, fakeserver.Limit, func() bool { return len(server.Spans()) > 500 }, "spans")
+	testkit.Eventually(t, agenttest.Limit, func() bool { return len(server.Spans()) > 500 }, "spans")
 	if server.Sessions() != 1 {
 		t.Error("the session was lost")
 	}

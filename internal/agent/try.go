@@ -22,7 +22,7 @@ func Try(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	defer slot.Close()
+	defer func() { _ = slot.Close() }()
 	r, err := a.newRun(slot)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	"github.com/dialback/dialback/internal/agent"
 	"github.com/dialback/dialback/internal/agent/forward"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
@@ -50,7 +50,7 @@ func TestAnHTTPSServiceIsVerifiedUnlessToldOtherwise(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := fakeserver.New(t)
+			server := agenttest.New(t)
 			server.Start()
 			r := start(t, config(t, server, agent.Tunnel{Upstream: up}))
 			session := server.Session(1)
@@ -64,7 +64,7 @@ func TestAnHTTPSServiceIsVerifiedUnlessToldOtherwise(t *testing.T) {
 			if code := refusal(server.Answer(e)); code != c.want {
 				t.Errorf("answers %v", code)
 			}
-			if report := await[agent.Upstream](r, 1); report.Code != c.want || report.Report.Upstream.String() != url {
+			if report := await[agent.Upstream](r, 1); report.Code != c.want || report.Upstream.String() != url {
 				t.Errorf("report %+v", report)
 			}
 		})
@@ -74,7 +74,7 @@ func TestAnHTTPSServiceIsVerifiedUnlessToldOtherwise(t *testing.T) {
 // The owner is told which address failed and why: once, not once a visitor.
 func TestAServiceThatIsDownIsReportedOnce(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	address := closed(t)
 	r := start(t, config(t, server, agent.Tunnel{Upstream: upstream(t, address)}))
@@ -89,7 +89,7 @@ func TestAServiceThatIsDownIsReportedOnce(t *testing.T) {
 		<-e.End()
 	}
 	reports := all[agent.Upstream](r)
-	if len(reports) != 1 || reports[0].Report.Upstream.Address != address || !strings.Contains(reports[0].Cause, "refused") {
+	if len(reports) != 1 || reports[0].Upstream.Address != address || !strings.Contains(reports[0].Cause, "refused") {
 		t.Fatalf("reports %+v", reports)
 	}
 	l, err := net.Listen("tcp", address)
@@ -108,7 +108,7 @@ func TestAServiceThatIsDownIsReportedOnce(t *testing.T) {
 // A connection that is accepted and then nothing: the time limit covers TLS too.
 func TestAServiceThatDoesNotAnswerTheHandshake(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	address, _ := listen(t)
 	start(t, config(t, server, agent.Tunnel{Upstream: upstream(t, "https://"+address)}))
@@ -140,7 +140,7 @@ func TestAnEarlyReplyArrivesWhole(t *testing.T) {
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	}()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	start(t, config(t, server, agent.Tunnel{Upstream: upstream(t, l.Addr().String())}))
 	session := server.Session(1)
@@ -148,15 +148,15 @@ func TestAnEarlyReplyArrivesWhole(t *testing.T) {
 	if err := e.BeginRequest(&proxyv1.Req{}); err != nil {
 		t.Fatal(err)
 	}
-	written := make(chan error, 1)
+	written := make(chan struct{})
 	go func() {
 		_, err := io.WriteString(e, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n")
 		for i := 0; err == nil && i < 64; i++ {
 			_, err = e.Write(make([]byte, 1<<20))
 		}
-		written <- err
+		close(written) // an early reply may have ended it with an error
 	}()
-	_ = e.SetReadDeadline(time.Now().Add(fakeserver.Limit))
+	_ = e.SetReadDeadline(time.Now().Add(agenttest.Limit))
 	resp, err := http.ReadResponse(bufio.NewReader(e), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestAnEarlyReplyArrivesWhole(t *testing.T) {
 	_ = e.Close()
 	select {
 	case <-written:
-	case <-time.After(fakeserver.Limit):
+	case <-time.After(agenttest.Limit):
 		t.Error("the upload hangs")
 	}
 }
@@ -197,7 +197,7 @@ func TestTheServiceSeesItsVisitorGo(t *testing.T) {
 		close(gone)
 	}))
 	t.Cleanup(local.Close)
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	start(t, config(t, server, agent.Tunnel{Upstream: upstream(t, local.URL)}))
 	session := server.Session(1)
@@ -210,7 +210,7 @@ func TestTheServiceSeesItsVisitorGo(t *testing.T) {
 	}
 	<-begun
 	e.Reset(proxyv1.Code_CODE_VISITOR_GONE)
-	testkit.Eventually(t, fakeserver.Limit, func() bool {
+	testkit.Eventually(t, agenttest.Limit, func() bool {
 		select {
 		case <-gone:
 			return true

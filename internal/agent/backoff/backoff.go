@@ -29,7 +29,7 @@ func (b *Backoff) Next(asked time.Duration) time.Duration {
 		ceiling = b.base << shift
 	}
 	b.failures++
-	return max(asked, 0) + rand.N(ceiling)
+	return max(asked, 0) + rand.N(ceiling) //nolint:gosec // jitter, no secret
 }
 
 // Reset forgets the failures, after a success.

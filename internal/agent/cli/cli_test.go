@@ -18,7 +18,7 @@ import (
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent/cli"
-	"github.com/dialback/dialback/internal/agent/internal/fakeserver"
+	"github.com/dialback/dialback/internal/agent/internal/agenttest"
 	"github.com/dialback/dialback/internal/agentconfig"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/lifecycle"
@@ -53,7 +53,7 @@ func newUser(t *testing.T, env ...string) *user {
 }
 
 // known is a user whose environment has all about a server.
-func known(t *testing.T, server *fakeserver.Server) *user {
+func known(t *testing.T, server *agenttest.Server) *user {
 	t.Helper()
 	return newUser(t, "DIALBACK_SERVER="+server.Address(), "DIALBACK_AUTHTOKEN="+token, "DIALBACK_CA_PIN="+server.CA.Pin().String())
 }
@@ -97,7 +97,7 @@ func (u *user) start(args ...string) *process {
 
 func (p *process) wait() int {
 	p.t.Helper()
-	timer := time.AfterFunc(2*fakeserver.Limit, func() { _ = p.cmd.Process.Kill() })
+	timer := time.AfterFunc(2*agenttest.Limit, func() { _ = p.cmd.Process.Kill() })
 	defer timer.Stop()
 	var exit *exec.ExitError
 	if err := p.cmd.Wait(); err != nil && !errors.As(err, &exit) {
@@ -113,7 +113,7 @@ func (p *process) says(text string) {
 			p.t.Log(p.text())
 		}
 	}()
-	testkit.Eventually(p.t, fakeserver.Limit, func() bool { return strings.Contains(p.text(), text) }, "it says "+text)
+	testkit.Eventually(p.t, agenttest.Limit, func() bool { return strings.Contains(p.text(), text) }, "it says "+text)
 }
 
 func (u *user) run(args ...string) (int, string) {
@@ -176,19 +176,19 @@ func TestExitCodes(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		auth func(*agentv1.Auth) (*agentv1.AuthResp, error)
-		bind func(*fakeserver.Session, *agentv1.ReqTunnel) []*agentv1.NewTunnel
+		bind func(*agenttest.Session, *agentv1.ReqTunnel) []*agentv1.NewTunnel
 		code int
 		want string
 	}{
 		"a refused token": {auth: refuse(errs.ReasonTokenRevoked), code: 3, want: "dialback config add-server localhost:"},
 		"an old release":  {auth: refuse(errs.ReasonVersionUnsupported), code: 6, want: "newer release"},
-		"a name of others": {bind: func(*fakeserver.Session, *agentv1.ReqTunnel) []*agentv1.NewTunnel {
-			return fakeserver.Refuse("NAME_TAKEN", "the server's own words", 0)
+		"a name of others": {bind: func(*agenttest.Session, *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+			return agenttest.Refuse("NAME_TAKEN", "the server's own words", 0)
 		}, code: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := fakeserver.New(t)
+			server := agenttest.New(t)
 			server.Auth, server.Bind = c.auth, c.bind
 			server.Start()
 			code, out := known(t, server).run("http", "8080")
@@ -204,7 +204,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestAServerThatCannotBeReached(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()()
 	u := known(t, server)
 	if code, out := u.run("http", "8080", "--exit-on-failure"); code != 5 || !strings.Contains(out, "refused") {
@@ -218,7 +218,7 @@ func TestAServerThatCannotBeReached(t *testing.T) {
 
 func TestAWrongPin(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	other := testkit.CA(t).Pin().String()
 	u := newUser(t, "DIALBACK_SERVER="+server.Address(), "DIALBACK_AUTHTOKEN="+token, "DIALBACK_CA_PIN="+other)
@@ -233,7 +233,7 @@ func TestServeAndCtrlC(t *testing.T) {
 	local := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(local.Close)
 	address := local.Listener.Addr().String()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	p := known(t, server).start("http", address, "--subdomain", "app")
 	p.says("url=http://app.localhost:7080 forwards_to=" + address)
@@ -247,7 +247,7 @@ func TestServeAndCtrlC(t *testing.T) {
 	if code := p.wait(); code != 0 {
 		t.Errorf("exit %d:\n%s", code, p.text())
 	}
-	fakeserver.Await[*agentv1.ConnectRequest_CloseTunnel](session)
+	agenttest.Await[*agentv1.ConnectRequest_CloseTunnel](session)
 	if strings.ContainsFunc(p.text(), func(r rune) bool { return r < ' ' && r != '\n' }) || strings.Contains(p.text(), "s3cret") {
 		t.Errorf("control characters or secrets in the log:\n%q", p.text())
 	}
@@ -255,7 +255,7 @@ func TestServeAndCtrlC(t *testing.T) {
 
 func TestASecondCtrlCEndsItAtOnce(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.KeepTunnels = true
 	server.Start()
 	p := known(t, server).start("http", "8080")
@@ -271,7 +271,7 @@ func TestASecondCtrlCEndsItAtOnce(t *testing.T) {
 
 func TestAddServerSavesWhatWorks(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Auth = func(auth *agentv1.Auth) (*agentv1.AuthResp, error) {
 		if auth.GetAuthtoken() != token {
 			return nil, errs.New(errs.Unauthenticated, errs.ReasonTokenInvalid, "no such token")
@@ -336,7 +336,7 @@ func TestAServerThatIsAwayIsNotSaved(t *testing.T) {
 // The environment's token belongs to the environment's server.
 func TestATokenIsNotSentToAnotherServer(t *testing.T) {
 	t.Parallel()
-	one, two := fakeserver.New(t), fakeserver.New(t)
+	one, two := agenttest.New(t), agenttest.New(t)
 	one.Start()
 	two.Start()
 	u := known(t, one)
@@ -361,7 +361,7 @@ func TestATokenIsNotSentToAnotherServer(t *testing.T) {
 // Two command lines of one user: two agents, and each finds itself again.
 func TestTwoAgentsOfOneUser(t *testing.T) {
 	t.Parallel()
-	server := fakeserver.New(t)
+	server := agenttest.New(t)
 	server.Start()
 	u := known(t, server)
 	first := u.start("http", "3000")

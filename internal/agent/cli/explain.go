@@ -35,10 +35,9 @@ func (e advised) Unwrap() error { return e.err }
 func (e advised) advice() string {
 	switch agent.Classify(e.err) {
 	case agent.FailureToken:
-		return fmt.Sprintf("\nAsk the server's operator for a new token and save it with:\n  dialback config add-server %s --pin sha256:... --authtoken dbt_...", e.server)
+		return fmt.Sprintf("\nAsk the server's operator for a new token and save it with:\n  "+howToAdd, e.server)
 	case agent.FailureUntrusted:
-		return "\nNothing was sent to it. If its operator says that the authority has changed, save the new pin with:\n" +
-			fmt.Sprintf("  dialback config add-server %s --pin sha256:... --authtoken dbt_...", e.server)
+		return fmt.Sprintf("\nNothing was sent to it. If its operator says that the authority has changed, save the new pin with:\n  "+howToAdd, e.server)
 	case agent.FailureVersion:
 		return "\nInstall a newer release of dialback."
 	default:

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -15,9 +14,10 @@ const (
 	envPin    = "DIALBACK_CA_PIN"
 )
 
-const howToAdd = "dialback config add-server <host:port> --pin sha256:... --authtoken dbt_..."
+// howToAdd is the line that saves a server, given its address.
+const howToAdd = "dialback config add-server %s --pin <pin> --authtoken <token>"
 
-var errNoServer = errors.New("no server is configured. Ask its operator for a token and run the line that comes with it:\n  " + howToAdd)
+var errNoServer = fmt.Errorf("no server is configured: ask its operator for a token and run the line that comes with it:\n  "+howToAdd, "<host:port>")
 
 func defaultConfigPath() (string, error) { return agentconfig.DefaultPath() }
 
@@ -64,7 +64,7 @@ func (p *program) selectServer(address, domain string) (string, agentconfig.Serv
 		server.Domain = domain
 	}
 	if server.Authtoken == "" {
-		return "", agentconfig.Server{}, usageError{fmt.Errorf("there is no authtoken for %s. Set %s, or save one with:\n  dialback config add-server %s --pin sha256:... --authtoken dbt_...",
+		return "", agentconfig.Server{}, usageError{fmt.Errorf("there is no authtoken for %s: set %s, or save one with:\n  "+howToAdd,
 			chosen, envToken, chosen)}
 	}
 	if server.Domain, err = agentconfig.DomainOf(chosen, server.Domain); err != nil {

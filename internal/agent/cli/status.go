@@ -101,7 +101,7 @@ func (j *journal) write(e agent.Event) {
 	case agent.TakenOver:
 		j.log.Warn("another process uses this agent's identity, going on under a new one")
 	case agent.Notice:
-		j.log.Warn(e.Text)
+		j.log.Warn("notice", "text", e.Text)
 	case agent.Stopping:
 		j.log.Info("stopping")
 	}
@@ -109,14 +109,14 @@ func (j *journal) write(e agent.Event) {
 
 func (j *journal) upstream(e agent.Upstream) {
 	if e.Code == proxyv1.Code_CODE_OK {
-		j.log.Info("the local service answers again", "service", e.Report.Upstream.String(), "failed_meanwhile", e.Repeated)
+		j.log.Info("the local service answers again", "service", e.Upstream.String(), "failed_meanwhile", e.Repeated)
 		return
 	}
-	j.log.Warn("the local service cannot be reached", "service", e.Report.Upstream.String(), "code", codeName(e.Code), "cause", e.Cause, "repeated", e.Repeated)
+	j.log.Warn("the local service cannot be reached", "service", e.Upstream.String(), "code", codeName(e.Code), "cause", e.Cause, "repeated", e.Repeated)
 }
 
 func upstreamText(e agent.Upstream) string {
-	service := e.Report.Upstream.String()
+	service := e.Upstream.String()
 	if e.Code == proxyv1.Code_CODE_OK {
 		return fmt.Sprintf("The local service %s answers again.", service)
 	}

@@ -135,7 +135,7 @@ func TestTicketsAreRememberedUntilTheirDeadline(t *testing.T) {
 		if !seen.first([]byte("a"), time.Minute) || seen.first([]byte("a"), time.Minute) {
 			t.Error("a ticket is not dialled once")
 		}
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		if seen.first([]byte("a"), time.Minute) {
 			t.Error("a ticket is forgotten before its deadline")
 		}
@@ -145,7 +145,7 @@ func TestTicketsAreRememberedUntilTheirDeadline(t *testing.T) {
 		if len(seen.until) > maxTickets || seen.first([]byte("b"), time.Minute) {
 			t.Errorf("%d tickets are remembered", len(seen.until))
 		}
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		if !seen.first([]byte("b"), time.Minute) || len(seen.until) != 1 {
 			t.Errorf("%d tickets are remembered after their deadline", len(seen.until))
 		}

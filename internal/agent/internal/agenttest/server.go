@@ -1,7 +1,7 @@
-// Package fakeserver is a connector and a frontdoor in one, for tests of the
+// Package agenttest is a connector and a frontdoor in one, for tests of the
 // agent: real TLS, real gRPC, real proxy connections, and a switch for whatever a
 // server may do.
-package fakeserver
+package agenttest
 
 import (
 	"cmp"
