@@ -103,8 +103,8 @@ func TestAReleaseOfWhatHasBecomeAnothers(t *testing.T) {
 		if err := f.Release(t.Context(), p, "t1", directory.Closed); err != nil {
 			t.Error(err)
 		}
-		other := principal("b")
-		other.Account = "other"
+		other := p
+		other.Account, other.Agent = "other", "b"
 		f.bind(other, "s2", "t2", host)
 	}
 	if err := f.Release(t.Context(), p, "t1", directory.Closed); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
@@ -57,7 +56,6 @@ func (s *Store) DeregisterNode(ctx context.Context, kind directory.NodeKind, id 
 		return err
 	}
 	if kind == directory.Connector {
-		all := func(*mvccpb.KeyValue) bool { return true }
 		if err := s.removeAll(ctx, id, "", directory.Shutdown, all); err != nil {
 			return err
 		}

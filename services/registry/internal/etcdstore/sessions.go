@@ -21,8 +21,10 @@ const (
 
 // EndSession removes a session's attachments, in as many transactions as it takes.
 func (s *Store) EndSession(ctx context.Context, connector, session string, reason directory.CloseReason) error {
-	return s.removeAll(ctx, connector, session, reason, func(*mvccpb.KeyValue) bool { return true })
+	return s.removeAll(ctx, connector, session, reason, all)
 }
+
+func all(*mvccpb.KeyValue) bool { return true }
 
 // removeAll removes those of a connector's or a session's attachments whose
 // entries are wanted.
