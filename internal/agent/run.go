@@ -135,8 +135,9 @@ func (r *run) settle(ctx context.Context, a *attachment) {
 	defer timer.Stop()
 	select {
 	case <-a.settled:
-	case <-a.session.Ended():
 	case <-timer.C:
+	case <-a.session.Ended():
+		return // the old one is all that there is
 	case <-ctx.Done():
 		return // closeTunnels needs both
 	}
@@ -160,7 +161,7 @@ func (r *run) hold(ctx context.Context) error {
 		}
 		r.others = serverNames(a.session.Welcome.GetOtherConnectors())
 		spread := min(max(m.GetSpread().AsDuration(), 0), maxSpread)
-		r.log.InfoContext(ctx, "the server asks to attach elsewhere", "reason", m.GetReason(), "spread", spread)
+		r.log.DebugContext(ctx, "the server asks to attach elsewhere", "reason", m.GetReason(), "spread", spread)
 		a.giveUp(errLeaving)
 		if spread > 0 {
 			_ = backoff.Sleep(ctx, rand.N(spread)) //nolint:gosec // jitter, no secret

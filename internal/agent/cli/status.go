@@ -20,11 +20,17 @@ func newStatus(p *program, log *slog.Logger) func(agent.Event) {
 	return (&journal{log}).write
 }
 
+// repeatAfter is how long the same trouble is not said again to a person.
+const repeatAfter = time.Minute
+
 // screen is a terminal.
 type screen struct {
 	out    io.Writer
 	now    func() time.Time
 	online bool
+
+	trouble   string // the latest that was said, or empty
+	troubleAt time.Time
 }
 
 func (s *screen) show(e agent.Event) {
@@ -36,11 +42,7 @@ func (s *screen) show(e agent.Event) {
 			s.line("%s", e.Banner)
 		}
 	case agent.Retrying:
-		if e.Lost {
-			s.line("Lost the connection: %s. Next try in %s.", cause(e.Cause), wait(e.In))
-		} else {
-			s.line("No connection: %s. Next try in %s.", cause(e.Cause), wait(e.In))
-		}
+		s.retrying(e)
 	case agent.TunnelOnline:
 		s.tunnelOnline(e)
 	case agent.TunnelWaiting:
@@ -58,7 +60,22 @@ func (s *screen) show(e agent.Event) {
 	}
 }
 
+// retrying says why there is no connection, once for each cause.
+func (s *screen) retrying(e agent.Retrying) {
+	text := cause(e.Cause)
+	if !e.Lost && text == s.trouble && s.now().Sub(s.troubleAt) < repeatAfter {
+		return
+	}
+	s.trouble, s.troubleAt = text, s.now()
+	if e.Lost {
+		s.line("Lost the connection: %s. Next try in %s.", text, wait(e.In))
+	} else {
+		s.line("No connection: %s. Trying until there is; next in %s.", text, wait(e.In))
+	}
+}
+
 func (s *screen) tunnelOnline(e agent.TunnelOnline) {
+	s.trouble = ""
 	for _, url := range e.URLs {
 		if e.Again {
 			s.line("Online again: %s", url)

@@ -25,6 +25,7 @@ func TestWhatAPersonSees(t *testing.T) {
 		agent.Upstream{Report: forward.Report{Upstream: up, Code: proxyv1.Code_CODE_OK}},
 		agent.Retrying{Cause: errors.New("gone"), In: 1800 * time.Millisecond, Lost: true},
 		agent.Retrying{Cause: errors.New("away"), In: 20 * time.Millisecond},
+		agent.Retrying{Cause: errors.New("away"), In: 2 * time.Second}, // not again
 		agent.TunnelOnline{URLs: []string{"http://app.localhost:7080"}, ForwardsTo: "localhost:8080", Again: true},
 		agent.TakenOver{},
 		agent.Stopping{},
@@ -39,7 +40,7 @@ func TestWhatAPersonSees(t *testing.T) {
 		"The local service localhost:8080 cannot be reached: connection refused (3 more times)",
 		"The local service localhost:8080 answers again.",
 		"Lost the connection: gone. Next try in 2s.",
-		"No connection: away. Next try in a moment.",
+		"No connection: away. Trying until there is; next in a moment.",
 		"Online again: http://app.localhost:7080",
 		"Another process uses this agent's identity, perhaps a copy of this machine. Going on under a new one.",
 		"Stopping; visitors who are here may finish. Ctrl-C again stops at once.",
