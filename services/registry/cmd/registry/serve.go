@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -44,7 +45,7 @@ func serve(ctx context.Context, f flags) (err error) {
 		return err
 	}
 	telemetry.SetErrorHandler(log)
-	tracing, err := telemetry.New(ctx, telemetry.Config{Service: "registry", Instance: f.Listen, Version: version.Version}, nil)
+	tracing, err := telemetry.New(ctx, telemetry.Config{Service: "registry", Instance: rand.Text(), Version: version.Version}, nil)
 	if err != nil {
 		return err
 	}
