@@ -139,3 +139,32 @@ func TestATunnelEndedByTheServerIsAskedForAgain(t *testing.T) {
 		t.Error("the session was left for it")
 	}
 }
+
+// The new session fails before it has the tunnels: the old one is all there is.
+func TestTheOldSessionStaysWhileTheNewOneFails(t *testing.T) {
+	t.Parallel()
+	server := agenttest.New(t)
+	server.Bind = func(s *agenttest.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
+		if s.Welcome.GetSessionId() == "session-2" {
+			return nil
+		}
+		return []*agentv1.NewTunnel{{Url: agenttest.URL(req), Last: true}}
+	}
+	server.Start()
+	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
+	await[agent.TunnelOnline](r, 1)
+	old := server.Session(1)
+	old.GoAway(agentv1.CloseReason_CLOSE_REASON_SHUTDOWN)
+	failing := server.Session(2)
+	failing.Tunnel()
+	failing.End(errs.New(errs.Unavailable, errs.ReasonUnavailable, "not ready"))
+	<-failing.Ended()
+	if status, _ := server.Visit(old, old.Tunnel(), "/"); status != 200 {
+		t.Errorf("a visit by the old session: %d", status)
+	}
+	server.Session(3)
+	<-old.Ended()
+	if !old.Clean() {
+		t.Error("the old session was not closed in order")
+	}
+}
