@@ -143,10 +143,14 @@ func TestATunnelEndedByTheServerIsAskedForAgain(t *testing.T) {
 // The new session fails before it has the tunnels: the old one is all there is.
 func TestTheOldSessionStaysWhileTheNewOneFails(t *testing.T) {
 	t.Parallel()
+	visited := make(chan struct{})
 	server := agenttest.New(t)
 	server.Bind = func(s *agenttest.Session, req *agentv1.ReqTunnel) []*agentv1.NewTunnel {
-		if s.Welcome.GetSessionId() == "session-2" {
+		switch s.Welcome.GetSessionId() {
+		case "session-2":
 			return nil
+		case "session-3":
+			<-visited
 		}
 		return []*agentv1.NewTunnel{{Url: agenttest.URL(req), Last: true}}
 	}
@@ -162,6 +166,7 @@ func TestTheOldSessionStaysWhileTheNewOneFails(t *testing.T) {
 	if status, _ := server.Visit(old, old.Tunnel(), "/"); status != 200 {
 		t.Errorf("a visit by the old session: %d", status)
 	}
+	close(visited)
 	server.Session(3)
 	<-old.Ended()
 	if !old.Clean() {
