@@ -46,7 +46,9 @@ func (h *Host) Addr() netip.Addr { return h.addr }
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	tool, err := ipTool()
 	cmd := exec.CommandContext(ctx, tool, append([]string{"netns", "exec", h.name, name}, args...)...) //nolint:gosec // running what the caller names is its purpose
-	cmd.Err = err
+	if err != nil {
+		cmd.Err = err
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	return cmd
 }
