@@ -179,6 +179,7 @@ type fakeRegistry struct {
 	ended        map[string]agentv1.CloseReason // session to reason
 	released     []string                       // tunnels
 	left         bool
+	refused      int // registrations
 	watchers     map[chan *registryv1.WatchResponse]struct{}
 	hold         chan struct{} // Bind waits for it, if set
 }
@@ -192,6 +193,7 @@ func newFakeRegistry() *fakeRegistry {
 
 func (r *fakeRegistry) RegisterNode(_ context.Context, req *registryv1.RegisterNodeRequest) (*registryv1.RegisterNodeResponse, error) {
 	if err := r.of("RegisterNode"); err != nil {
+		see(r, func() bool { r.refused++; return true })
 		return nil, err
 	}
 	r.mu.Lock()

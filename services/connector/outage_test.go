@@ -164,6 +164,28 @@ func TestAForgottenRegistrationIsMadeAnewWithAllItHad(t *testing.T) {
 	}
 }
 
+// An outage that outlasts the lease: nobody has said that the registration is
+// gone, and it is made anew all the same; what stood stands again.
+func TestAnOutageThatOutlastsTheLease(t *testing.T) {
+	t.Parallel()
+	r := start(t, quickDrain)
+	a := r.join(hello("t-acme"))
+	a.ask(reqTunnel(1, tunnelID(1)))
+	see(r.registry, func() bool { r.registry.ttl = 600 * time.Millisecond; return true })
+	r.registry.forget()
+	r.registry.ready(t)
+	r.registry.set(errDown, "Heartbeat", "RegisterNode", "Reattach", "Bind", "EndSession")
+	eventually(t, func() bool { return see(r.registry, func() bool { return r.registry.refused > 0 }) }, "the connector registers anew")
+	a.ping(1)
+	a.hearPong(1) // sessions do not notice
+	see(r.registry, func() bool { r.registry.synced = false; return true })
+	r.registry.set(nil)
+	r.registry.ready(t)
+	if again := see(r.registry, func() []*registryv1.Attachment { return r.registry.reattached }); len(again) != 1 || again[0].GetSessionId() != a.GetSessionId() {
+		t.Errorf("asserted %v", again)
+	}
+}
+
 // A bind that meets a forgotten registration waits for the new one.
 func TestABindFindsTheRegistrationForgotten(t *testing.T) {
 	t.Parallel()

@@ -5,7 +5,6 @@ package credentials
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -158,7 +157,7 @@ func away(err error) bool {
 // final reports whether err takes a standing session's ground away.
 func final(err error) bool {
 	e, ok := errs.From(err)
-	return ok && (e.Kind() == errs.Unauthenticated || e.Kind() == errs.PermissionDenied) && !errors.Is(err, context.Canceled)
+	return ok && (e.Kind() == errs.Unauthenticated || e.Kind() == errs.PermissionDenied)
 }
 
 func (k *Keeper) remember(g Grant) {
