@@ -94,7 +94,7 @@ func (s *Server) greet(stream stream, first <-chan received) (*agent, error) {
 	s.log.InfoContext(stream.Context(), "session opened", a.describe("version", clip(auth.GetAgentVersion()),
 		"os", clip(auth.GetOs()), "arch", clip(auth.GetArch()))...)
 	if err := stream.Send(s.authResp(a, grant)); err != nil {
-		s.table.End(a.session, session.Lost, err)
+		s.table.End(a.session, session.Lost, streamFault(err))
 	}
 	return a, nil
 }
