@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/dialback/dialback/internal/lifecycle"
@@ -28,7 +29,8 @@ import (
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
-// Deps is what a frontdoor works with. All but Control must be set.
+// Deps is what a frontdoor works with. All but Control and Metrics must
+// be set.
 type Deps struct {
 	// Registry and Auth are connections to these services.
 	Registry, Auth grpc.ClientConnInterface
@@ -43,6 +45,8 @@ type Deps struct {
 	Control   func(c net.Conn, connectorID string)
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
+	// Metrics takes this frontdoor's metrics; nil: nobody looks at them.
+	Metrics prometheus.Registerer
 }
 
 func (d Deps) validate() error {
@@ -138,7 +142,7 @@ func (f *Frontdoor) wire() {
 				Miss: registryclient.NewResolver(f.deps.Registry, table).Resolve,
 			},
 		},
-		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get,
+		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get, Observe: newMetrics(f.deps.Metrics, f.dialer.Counts, table.Progress),
 		Telemetry: f.deps.Telemetry, Logger: f.log,
 	})
 	f.server = newServer(f.cfg, f.handler, f.engine, &f.draining, f.log)

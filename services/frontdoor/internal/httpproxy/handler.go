@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
+	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/services/frontdoor/internal/basicauth"
 	"github.com/dialback/dialback/services/frontdoor/internal/errpage"
@@ -42,7 +43,10 @@ type Deps struct {
 	// Covers says whether the certificate for one name is good for another.
 	Covers func(sni, host string) bool
 	// MACKey is the key of trace MACs; empty until it is known.
-	MACKey    func() []byte
+	MACKey func() []byte
+	// Observe is told of each request that is over: its status (0: none was
+	// written), the reason of an answer of our own or "", and what it took.
+	Observe   func(status int, reason errs.Reason, took time.Duration)
 	Telemetry *telemetry.Telemetry
 	Logger    *slog.Logger
 }
@@ -198,7 +202,8 @@ func (h *Handler) account(ctx context.Context, span trace.Span, r *http.Request,
 		attrs = append(attrs, slog.Bool("visitor_gone", true))
 	case crash != nil:
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.String("code", "UPSTREAM_BAD_REPLY"), slog.String("error", "the answer broke off"))
+		w.reason = errs.ReasonUpstreamBadReply
+		attrs = append(attrs, slog.String("code", string(w.reason)), slog.String("error", "the answer broke off"))
 		span.SetStatus(codes.Error, "the answer broke off")
 	case w.reason != "":
 		if w.status >= 500 {
@@ -209,4 +214,5 @@ func (h *Handler) account(ctx context.Context, span trace.Span, r *http.Request,
 		attrs = append(attrs, slog.String("code", string(w.reason)), slog.Any("error", w.cause))
 	}
 	h.log.LogAttrs(ctx, level, "request", attrs...)
+	h.deps.Observe(w.status, w.reason, time.Since(began))
 }
