@@ -75,6 +75,32 @@ func TestTheAgentsSpansOfAVisit(t *testing.T) {
 	}
 }
 
+// The connection stays open behind the reply, and nothing tells the agent that
+// the request is over: its span comes all the same, and what is learned later
+// comes in another one, linked to it.
+func TestASpanDoesNotWaitForTheEndOfItsConnection(t *testing.T) {
+	t.Parallel()
+	server := agenttest.New(t)
+	server.Start()
+	start(t, config(t, server, agent.Tunnel{Upstream: service(t, "x")}))
+	session := server.Session(1)
+	e := server.Begin(server.DialBack(session, nil), session.Tunnel(), nil)
+	server.Get(e, "/", &proxyv1.Req{Trace: traceContext("3333333333333333", "01", "mac-req1"), SpanId: []byte("span-one")})
+	named := func(name string) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(server.Spans(), func(s *tracev1.Span) bool { return s.GetName() == name })
+		}
+	}
+	testkit.Eventually(t, agenttest.Limit, named("private.request"), "the span of a request on an open connection")
+	_ = e.Close()
+	testkit.Eventually(t, agenttest.Limit, named("private.request.end"), "the span of its end")
+	for _, span := range server.Spans() {
+		if span.GetName() == "private.request.end" && (len(span.GetLinks()) != 1 || string(span.GetLinks()[0].GetSpanId()) != "span-one") {
+			t.Errorf("links of the end: %v", span.GetLinks())
+		}
+	}
+}
+
 func TestOnlySampledTracesAreRecorded(t *testing.T) {
 	t.Parallel()
 	server := agenttest.New(t)

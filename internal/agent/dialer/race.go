@@ -112,6 +112,7 @@ func (a attempt) connect(ctx context.Context, address string) (*tls.Conn, error)
 	config := tlsconf.PinnedClient(a.serverName, a.pins)
 	config.NextProtos = []string{alpn}
 	config.ClientSessionCache = a.sessions
+	config.DynamicRecordSizingDisabled = true // a frame is a record
 	conn := tls.Client(raw, config)
 	err = conn.HandshakeContext(ctx)
 	if err == nil && conn.ConnectionState().NegotiatedProtocol != alpn {

@@ -96,7 +96,7 @@ func (f *Forwarder) serve(ctx context.Context, e *proxyconn.ClientExchange, dial
 		return
 	}
 	// What ends an exchange is the frontdoor's to tell; here it is in the spans.
-	_ = e.Pipe(private, &requests{spans: f.spans, dialback: dialback})
+	_ = e.Pipe(private, newRequests(f.spans, dialback))
 }
 
 func codeOf(err error) proxyv1.Code {
@@ -108,45 +108,4 @@ func codeOf(err error) proxyv1.Code {
 	default:
 		return proxyv1.Code_CODE_UPSTREAM_REFUSED
 	}
-}
-
-// requests makes a span of each HTTP request of an exchange.
-type requests struct {
-	spans    *spans.Recorder
-	dialback spans.Span
-
-	span  spans.Span
-	began time.Time
-}
-
-// RequestBegin starts the span under the id that stands in the request's own
-// traceparent already. A later request of the connection has no dial-back of its
-// own; its span links to the one that made the connection.
-func (r *requests) RequestBegin(req *proxyv1.Req) {
-	link, connection := spans.Span{}, "new"
-	if req.GetNumber() > 1 {
-		link, connection = r.dialback, "reused"
-	}
-	r.began = time.Now()
-	r.span = r.spans.StartAs(req.GetSpanId(), "private.request", trace.SpanKindClient, req.GetTrace(), link)
-	r.span.String("private.connection", connection)
-}
-
-// ReplyBegin notes the time to the first byte.
-func (r *requests) ReplyBegin() {
-	r.span.Duration("private.first_byte_ms", time.Since(r.began))
-}
-
-// RequestEnd ends the span.
-func (r *requests) RequestEnd(stats proxyconn.RequestStats) {
-	r.span.Int("private.bytes_in", int64(stats.In))   // #nosec G115 -- nobody sends 2^63 bytes
-	r.span.Int("private.bytes_out", int64(stats.Out)) // #nosec G115 -- as above
-	var reset *proxyconn.ResetError
-	switch {
-	case errors.As(stats.Err, &reset):
-		r.span.Fail(reset.Code.String())
-	case stats.Err != nil:
-		r.span.Fail("the proxy connection was lost")
-	}
-	r.span.End()
 }

@@ -118,5 +118,11 @@ func (s Span) Duration(key string, d time.Duration) {
 // Fail marks the span. The text is for the trace: coarse, no private cause.
 func (s Span) Fail(text string) { s.otel.SetStatus(codes.Error, text) }
 
+// Recording says whether anybody will see the span.
+func (s Span) Recording() bool { return s.otel.IsRecording() }
+
 // End ends the span.
 func (s Span) End() { s.otel.End() }
+
+// EndAt ends the span at an earlier time.
+func (s Span) EndAt(t time.Time) { s.otel.End(trace.WithTimestamp(t)) }
