@@ -67,7 +67,7 @@ func Default() Config {
 		AnswerTimeout:       2 * time.Minute,
 		IdleTimeout:         90 * time.Second,
 		HeaderTimeout:       10 * time.Second,
-		MaxHeaderBytes:      64 << 10,
+		MaxHeaderBytes:      32 << 10,
 		MaxConns:            16_000,
 		MaxTickets:          8_192,
 		MaxRequests:         16_000,

@@ -232,6 +232,7 @@ func (f *Frontdoor) proxyTLS() *tls.Config {
 	c := f.deps.ProxyTLS.Clone()
 	c.MinVersion = tls.VersionTLS13
 	c.NextProtos = []string{ingress.ProxyProtocol}
+	c.DynamicRecordSizingDisabled = true // a frame is a record
 	return c
 }
 
