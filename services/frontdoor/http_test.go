@@ -64,7 +64,7 @@ func TestHeadersAtTheEdge(t *testing.T) {
 			want := map[string]string{
 				"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": app + ":443",
 				"X-Forwarded-Port": "443", "Forwarded": `for=127.0.0.1;host="` + app + `:443";proto=https`,
-				"Baggage": "", "Dialback-Agent": "", "X-Hop": "", "Proxy-Authorization": "", "X_Forwarded_Host": "",
+				"Baggage": "", "Dialback-Agent": "", "X-Hop": "", "Proxy-Authorization": "", "X_forwarded_host": "",
 				"X-Real-Ip": "", "Accept-Encoding": "", "User-Agent": "Go-http-client/1.1",
 			}
 			if trusted {

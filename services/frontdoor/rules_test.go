@@ -386,6 +386,32 @@ func TestVisitorsAreHeld(t *testing.T) {
 	}, "a closed endpoint is gone")
 }
 
+// The mapping says that there is a session, its connector says that there is
+// none: the visitor waits for the next one, as if the loss were known.
+func TestVisitorsAreHeldBehindARouteThatIsStale(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{config: func(c *frontdoor.Config) { c.Hold = limit }})
+	c1, c2 := w.connector("c1"), w.connector("c2")
+	a := w.agent(upstream(t, func(http.ResponseWriter, *http.Request) {}))
+	w.attach(c2, a, app)
+	w.registry.put(claimChange(a, app, nil), attachChange(app, "c1", "session-"+a.id))
+	done := make(chan string, 1)
+	go func() {
+		res, err := w.client().Get("http://" + app + "/")
+		if err != nil {
+			done <- err.Error()
+			return
+		}
+		_ = res.Body.Close()
+		done <- res.Status
+	}()
+	testkit.Eventually(t, limit, func() bool { return c1.requests() > 0 }, "the first connector is asked")
+	w.registry.put(attachChange(app, "c2", "session-"+a.id))
+	if status := <-done; status != "200 OK" {
+		t.Errorf("the held visitor got %s", status)
+	}
+}
+
 // A refusal costs no connection: a service that is down must not cost a
 // handshake for every visitor.
 func TestARefusalKeepsTheConnection(t *testing.T) {
