@@ -30,12 +30,12 @@ test: test-unit test-e2e ## Run every test with the race detector; installs what
 
 .PHONY: test-unit
 test-unit: .bin/.test.stamp ## Run the tests of every module but test/e2e
-	hack/install-packages gcc
+	hack/install-packages gcc ip
 	hack/test unit
 
 .PHONY: test-e2e
 test-e2e: .bin/.test.stamp build ## Run the end-to-end tests
-	hack/install-packages gcc nginx curl openssl nc h2load python3 ca-certificates
+	hack/install-packages gcc nginx curl openssl nc h2load wrk ip unshare python3 ca-certificates
 	hack/test e2e
 
 .PHONY: bench-quick
