@@ -59,32 +59,35 @@ type Greeting struct {
 
 // Open builds everything up to the point where it can serve: it locks the data
 // directory, starts the store and listens. Close undoes it.
-func Open(ctx context.Context, config Config, log *slog.Logger) (s *Server, err error) {
+func Open(ctx context.Context, config Config, log *slog.Logger) (*Server, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s = &Server{config: config, log: log, metrics: newMetrics()}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-	if s.store, err = openStore(ctx, config.Data, log); err != nil {
+	s := &Server{config: config, log: log, metrics: newMetrics()}
+	if err := s.open(ctx); err != nil {
+		s.Close()
 		return nil, err
 	}
-	if s.pki, err = openPKI(config.Data); err != nil {
-		return nil, err
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) (err error) {
+	if s.store, err = openStore(ctx, s.config.Data, s.log); err != nil {
+		return err
 	}
-	if err = s.pki.writeAdmin(config.Data); err != nil {
-		return nil, err
+	if s.pki, err = openPKI(s.config.Data); err != nil {
+		return err
+	}
+	if err = s.pki.writeAdmin(s.config.Data); err != nil {
+		return err
 	}
 	if s.tracing, err = newTracing(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if s.wires, err = newWires(s.pki, s.tracing); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.build()
+	return s.build()
 }
 
 // Close gives back what Open took; after Run it is still needed.
