@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,7 +88,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.wires, err = newWires(s.pki, s.tracing); err != nil {
 		return err
 	}
-	return s.build()
+	if err = s.build(); errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w: is another dialbackd running? Choose other addresses with --http, --tls and --admin", err)
+	}
+	return err
 }
 
 // Close gives back what Open took; after Run it is still needed.
