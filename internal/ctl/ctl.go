@@ -26,6 +26,7 @@ const (
 type cli struct {
 	connection
 	Token   tokenCommands  `cmd:"" help:"Make, list and revoke authtokens."`
+	PKI     pkiCommands    `cmd:"" name:"pki" help:"Make the authorities and certificates of a cluster, and replace them."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
@@ -34,6 +35,7 @@ type env struct {
 	stdout, stderr io.Writer
 	now            func() time.Time
 	connection     *connection
+	pki            *pkiCommands
 }
 
 // note says something to the person, not to the pipe.
@@ -60,7 +62,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		e.note("dialbackctl: %v", err)
 		return exitUsage
 	}
-	e.connection = &c.connection
+	e.connection, e.pki = &c.connection, &c.PKI
 	command.BindTo(ctx, (*context.Context)(nil))
 	if err := command.Run(e); err != nil {
 		e.note("dialbackctl: %s", explain(err, c.Server))

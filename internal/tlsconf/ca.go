@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,8 +34,12 @@ type CA struct {
 
 // Request says what a certificate is to be good for.
 type Request struct {
+	// CommonName is the subject's; empty: one that tells a person what this is.
+	CommonName string
 	// DNSNames are the names that a server answers to; wildcards are allowed.
 	DNSNames []string
+	// IPAddresses are those that a server answers to.
+	IPAddresses []net.IP
 	// Identity goes into a URI SAN; the zero value: none.
 	Identity Identity
 	// Client and Server are the uses.
@@ -116,13 +121,11 @@ func (ca *CA) Issue(r Request) (*tls.Certificate, error) {
 		NotBefore: time.Now().Add(-backdate),
 		NotAfter:  time.Now().Add(r.ValidFor),
 		KeyUsage:  x509.KeyUsageDigitalSignature,
-		DNSNames:  r.DNSNames,
+		DNSNames:  r.DNSNames, IPAddresses: r.IPAddresses,
+		Subject: pkix.Name{CommonName: r.commonName()},
 	}
 	if r.Identity != (Identity{}) {
 		template.URIs = []*url.URL{r.Identity.uri()}
-		template.Subject.CommonName = r.Identity.Role + " " + r.Identity.Name
-	} else if len(r.DNSNames) > 0 {
-		template.Subject.CommonName = r.DNSNames[0]
 	}
 	if r.Client {
 		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
@@ -135,6 +138,18 @@ func (ca *CA) Issue(r Request) (*tls.Certificate, error) {
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: [][]byte{leaf.Raw, ca.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+func (r Request) commonName() string {
+	switch {
+	case r.CommonName != "":
+		return r.CommonName
+	case r.Identity != (Identity{}):
+		return r.Identity.Role + " " + r.Identity.Name
+	case len(r.DNSNames) > 0:
+		return r.DNSNames[0]
+	}
+	return ""
 }
 
 // Pool returns a pool with this authority alone.
