@@ -20,7 +20,9 @@ import (
 
 // ClientConfig says whom to call and how.
 type ClientConfig struct {
-	// Target is a gRPC target, for instance "dns:///auth:7400".
+	// Target is a gRPC target, for instance "dns:///auth:7400", or several
+	// addresses, "list:///10.0.0.1:7400,10.0.0.2:7400". One is called; another if
+	// that is away.
 	Target string
 	// Dialer makes connections; nil: TCP. With it, Target is passed on as it is.
 	Dialer func(ctx context.Context, addr string) (net.Conn, error)
@@ -48,6 +50,8 @@ func Dial(c ClientConfig) (*grpc.ClientConn, error) {
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultServiceConfig(anyOf),
+		grpc.WithResolvers(list{}),
 	}
 	if c.Telemetry != nil {
 		opts = append(opts, grpc.WithStatsHandler(otelgrpc.NewClientHandler(
