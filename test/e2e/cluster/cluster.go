@@ -32,8 +32,14 @@ const (
 
 var kinds = []string{Etcd, Auth, Registry, Connector, Frontdoor, HAProxy, Agent}
 
-// stopLimit bounds the orderly end of the parts of one kind.
-const stopLimit = 15 * time.Second
+// stopLimit bounds the orderly end of a part. Members of etcd would wait for each
+// other, and their data is thrown away.
+func stopLimit(kind string) time.Duration {
+	if kind == Etcd {
+		return time.Second
+	}
+	return 15 * time.Second
+}
 
 // Config says where things are.
 type Config struct {
@@ -100,7 +106,7 @@ func (c *Cluster) Stop() error {
 		var ending sync.WaitGroup
 		for _, p := range c.parts {
 			if p.Kind == kind {
-				ending.Go(func() { p.end(stopLimit) })
+				ending.Go(func() { p.end(stopLimit(kind)) })
 			}
 		}
 		ending.Wait()

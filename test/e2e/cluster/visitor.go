@@ -18,9 +18,10 @@ type Visitor struct {
 }
 
 // NewVisitor returns a visitor of the cluster's agent.
-func NewVisitor(c *Cluster) *Visitor {
-	front := c.addr(haproxy + clear)
-	return &Visitor{url: c.URL, transport: &http.Transport{
+func NewVisitor(c *Cluster) *Visitor { return newVisitor(c.URL, c.addr(haproxy+clear)) }
+
+func newVisitor(url, front string) *Visitor {
+	return &Visitor{url: url, transport: &http.Transport{
 		DisableKeepAlives: true,
 		// The name is below localhost, which not every resolver knows.
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
