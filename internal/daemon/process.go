@@ -31,7 +31,7 @@ func (p *Process) OnClose(f func(context.Context) error) { p.closers = append(p.
 func (p *Process) Dial(target, role string) (*grpc.ClientConn, error) {
 	conn, err := rpc.Dial(rpc.ClientConfig{Target: target, TLS: p.Identity.Client(role), Telemetry: p.Tracing})
 	if err != nil {
-		return nil, fmt.Errorf("--%s %q: %w", role, target, err)
+		return nil, fmt.Errorf("call %s at %q: %w", role, target, err)
 	}
 	return conn, nil
 }
