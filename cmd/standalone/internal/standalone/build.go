@@ -61,7 +61,7 @@ func (s *Server) newRegistry() (*registry.Registry, error) {
 	}
 	return registry.New(registry.Default(s.config.Domain), registry.Deps{
 		Etcd: s.store.client, TLS: s.wires.identities[tlsconf.RoleRegistry].server(), Listener: s.wires.servers[tlsconf.RoleRegistry],
-		Logger: s.log.With("part", "registry"), Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth),
+		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth),
 	})
 }
 
@@ -87,7 +87,7 @@ func (s *Server) newConnector() (*connector.Connector, error) {
 	return connector.New(config, connector.Deps{
 		AgentListener: s.wires.agents, AgentTLS: agentTLS,
 		ServiceListener: s.wires.servers[tlsconf.RoleConnector], ServiceTLS: s.wires.identities[tlsconf.RoleConnector].server(),
-		Auth: toAuth, Registry: toRegistry, Logger: s.log.With("part", "connector"),
+		Auth: toAuth, Registry: toRegistry, Logger: s.log,
 		Telemetry: s.tracing.parts[tlsconf.RoleConnector], SpanExporter: s.tracing.upload(),
 	})
 }
