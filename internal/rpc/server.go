@@ -142,8 +142,8 @@ func (g *guard) outward(ctx context.Context, method string, err error) error {
 	switch status.Code(out) {
 	case codes.Internal:
 		level = slog.LevelError
-	case codes.Canceled:
-		level = slog.LevelDebug
+	case codes.Canceled, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition:
+		level = slog.LevelDebug // an answer, which the caller makes of what it will
 	}
 	g.log.Log(ctx, level, "call failed", "method", method, "code", status.Code(out).String(), "error", err)
 	return out

@@ -33,6 +33,10 @@ func (s *Server) build() (err error) {
 		return err
 	}
 	s.greeting = s.greet()
+	if len(s.config.TLSCert) > 0 && !s.config.certified() {
+		s.log.Warn("no certificate is good for the names below the domain: https URLs are not offered",
+			"want", "*."+s.config.Domain, "certificates", s.config.TLSCert)
+	}
 	if s.parts.auth, err = s.newAuth(); err != nil {
 		return err
 	}
@@ -131,10 +135,10 @@ func (s *Server) newFrontdoor() (*frontdoor.Frontdoor, error) {
 }
 
 // publicPorts are the ports in public URLs; https is offered where there is a
-// certificate.
+// certificate for the names below the domain.
 func (s *Server) publicPorts() (http, https int) {
 	http = cmp.Or(s.config.PublicHTTPPort, portOf(s.parts.frontdoor.HTTPAddr()))
-	if len(s.config.TLSCert) > 0 {
+	if s.config.certified() {
 		https = cmp.Or(s.config.PublicHTTPSPort, portOf(s.parts.frontdoor.TLSAddr()))
 	}
 	return http, https
