@@ -32,15 +32,7 @@ type Server struct {
 
 // TLSPins returns the pins.
 func (s Server) TLSPins() ([]tlsconf.Pin, error) {
-	pins := make([]tlsconf.Pin, len(s.Pins))
-	for i, text := range s.Pins {
-		pin, err := tlsconf.ParsePin(text)
-		if err != nil {
-			return nil, err
-		}
-		pins[i] = pin
-	}
-	return pins, nil
+	return tlsconf.ParsePins(s.Pins)
 }
 
 func (s Server) validate(address string) error {

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
+
+// worthALine is how long a step of the drain takes before everybody wants to know.
+const worthALine = time.Second
 
 // drain runs the steps, those added while it runs too.
 func (g *Group) drain(ctx context.Context, deadline time.Duration) error {
@@ -25,7 +29,11 @@ func (g *Group) drain(ctx context.Context, deadline time.Duration) error {
 			g.log.Warn("drain step failed", "step", s.name, "took", took, "error", err)
 			continue
 		}
-		g.log.Info("drained", "step", s.name, "took", took)
+		level := slog.LevelDebug
+		if took > worthALine {
+			level = slog.LevelInfo
+		}
+		g.log.Log(ctx, level, "drained", "step", s.name, "took", took)
 	}
 }
 

@@ -148,7 +148,7 @@ func TestOneDeadlineForAllSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
 		var log bytes.Buffer
-		g := lifecycle.New(slog.New(slog.NewTextHandler(&log, nil)))
+		g := lifecycle.New(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		g.OnDrain("closes", func(ctx context.Context) error {
 			if ctx.Err() == nil {
 				t.Error("the second step got a deadline of its own")
@@ -169,6 +169,27 @@ func TestOneDeadlineForAllSteps(t *testing.T) {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, log.String())
 			}
+		}
+	})
+}
+
+func TestOnlyAStepThatTakesLongIsWorthALine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := lifecycle.New(slog.New(slog.NewTextHandler(&log, nil)))
+		g.OnDrain("quick", func(context.Context) error { return nil })
+		g.OnDrain("long", func(context.Context) error {
+			<-time.After(2 * time.Second)
+			return nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := g.Run(ctx, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if text := log.String(); strings.Contains(text, "quick") || !strings.Contains(text, "step=long took=2s") {
+			t.Errorf("the log says:\n%s", text)
 		}
 	})
 }

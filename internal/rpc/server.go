@@ -80,6 +80,17 @@ func (s *Server) Serve(l net.Listener) error {
 	return s.Server.Serve(l)
 }
 
+// Drain lets calls in flight finish; what is left when ctx ends is cut off, which
+// is an error. Streams that live for ever must be ended by their service before.
+func (s *Server) Drain(ctx context.Context) error {
+	cut := context.AfterFunc(ctx, s.Stop)
+	s.GracefulStop()
+	if !cut() {
+		return ctx.Err()
+	}
+	return nil
+}
+
 // guard is one chain for both kinds of calls: it lets nobody in who is not
 // listed, survives a panic, logs a failure once and sends its public side.
 type guard struct {
@@ -131,8 +142,8 @@ func (g *guard) outward(ctx context.Context, method string, err error) error {
 	switch status.Code(out) {
 	case codes.Internal:
 		level = slog.LevelError
-	case codes.Canceled:
-		level = slog.LevelDebug
+	case codes.Canceled, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition:
+		level = slog.LevelDebug // an answer, which the caller makes of what it will
 	}
 	g.log.Log(ctx, level, "call failed", "method", method, "code", status.Code(out).String(), "error", err)
 	return out

@@ -38,5 +38,17 @@ func ParsePin(s string) (Pin, error) {
 	return p, nil
 }
 
+// ParsePins reads a list as ParsePin reads each.
+func ParsePins(texts []string) ([]Pin, error) {
+	pins := make([]Pin, len(texts))
+	for i, text := range texts {
+		var err error
+		if pins[i], err = ParsePin(text); err != nil {
+			return nil, err
+		}
+	}
+	return pins, nil
+}
+
 // String returns the pin as ParsePin reads it.
 func (p Pin) String() string { return pinPrefix + hex.EncodeToString(p[:]) }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -208,5 +209,61 @@ func TestFilesAreReloadedAndABadPairIsNot(t *testing.T) {
 	waitFor("two.example.com")
 	if _, err := tlsconf.WatchFiles(t.Context(), certFile, filepath.Join(dir, "none"), nil); err == nil {
 		t.Error("a missing key is no error at start")
+	}
+}
+
+// Both directions take a new certificate without a restart.
+func TestAServicesConnectionsTakeTheCertificateThatIsThere(t *testing.T) {
+	t.Parallel()
+	ca, dir := newCA(t), t.TempDir()
+	certFile, keyFile, caFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), filepath.Join(dir, "ca.crt")
+	identity := tlsconf.Identity{Role: tlsconf.RoleAuth, Name: "auth-1"}
+	write := func() *big.Int {
+		cert := issue(t, ca, tlsconf.Request{Identity: identity, Client: true, Server: true})
+		if err := tlsconf.WritePair(&cert, certFile, keyFile); err != nil {
+			t.Fatal(err)
+		}
+		return cert.Leaf.SerialNumber
+	}
+	if err := os.WriteFile(caFile, ca.CertPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := write()
+	service, err := tlsconf.WatchService(t.Context(), certFile, keyFile, caFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if service.Identity() != identity {
+		t.Errorf("identity %s, want %s", service.Identity(), identity)
+	}
+	both := func(serial *big.Int) bool {
+		// The service calls itself; each side notes what the other presents.
+		seen := make(chan *big.Int, 2)
+		note := func(config *tls.Config) *tls.Config {
+			verify := config.VerifyConnection
+			config.VerifyConnection = func(state tls.ConnectionState) error {
+				seen <- state.PeerCertificates[0].SerialNumber
+				return verify(state)
+			}
+			return config
+		}
+		if client, server := handshake(t, note(service.Client(tlsconf.RoleAuth)), note(service.Server())); client != nil || server != nil {
+			t.Fatal(client, server)
+		}
+		return (<-seen).Cmp(serial) == 0 && (<-seen).Cmp(serial) == 0
+	}
+	if !both(first) {
+		t.Error("the first certificate is not used")
+	}
+	second := write()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !both(second) {
+		select {
+		case <-deadline:
+			t.Fatal("the second certificate is not used")
+		case <-tick.C:
+		}
 	}
 }

@@ -86,7 +86,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	// Steps run in reverse: watches never end by themselves, so they are ended
 	// first; then calls in flight have the rest of the time.
-	g.OnDrain("calls", func(ctx context.Context) error { return stopServer(ctx, server) })
+	g.OnDrain("calls", server.Drain)
 	g.OnDrain("watches", func(context.Context) error { s.revocations.Stop(); return nil })
 	s.log.InfoContext(ctx, "auth serves", "addresses", addresses(s.listeners), "key", keys.ID())
 	return g.Run(ctx, s.config.DrainTimeout)
@@ -121,26 +121,9 @@ func (s *Service) newServer(keys identity.Keys) *rpc.Server {
 	for _, pin := range s.config.CAPins {
 		agentServer.CAPins = append(agentServer.CAPins, pin[:])
 	}
-	grpcapi.NewCredentialService(credentials, s.revocations, keys).Register(server)
-	grpcapi.NewTokenService(identity.NewTokens(s.store, time.Now), agentServer, s.log).Register(server)
+	grpcapi.Register(server, grpcapi.NewCredentialService(credentials, s.revocations, keys),
+		grpcapi.NewTokenService(identity.NewTokens(s.store, time.Now), agentServer, s.log))
 	return server
-}
-
-// stopServer waits for calls in flight until ctx ends.
-func stopServer(ctx context.Context, server *rpc.Server) error {
-	done := make(chan struct{})
-	go func() {
-		server.GracefulStop()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		server.Stop()
-		<-done
-		return ctx.Err()
-	}
 }
 
 func (s *Service) closeListeners() {

@@ -53,6 +53,7 @@ type Deps struct {
 type Connector struct {
 	cfg    Config
 	deps   Deps
+	log    *slog.Logger
 	nodeID string
 
 	table      *session.Table
@@ -74,7 +75,8 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 		return nil, err
 	}
 	c := &Connector{cfg: cfg, deps: deps, nodeID: cfg.NodeName + "-" + suffix()}
-	log := deps.Logger.With("node", c.nodeID)
+	c.log = deps.Logger.With("part", "connector")
+	log := c.log.With("node", c.nodeID)
 	c.table = session.NewTable(cfg.MaxSessions, func(s *session.Session, reason session.Reason) {
 		c.names.EndSession(s, reason)
 	})
@@ -104,7 +106,7 @@ func (c *Connector) ServiceAddr() net.Addr { return c.deps.ServiceListener.Addr(
 
 // Run serves until ctx ends, then has the agents attach elsewhere and leaves.
 func (c *Connector) Run(ctx context.Context) error {
-	g := lifecycle.New(c.deps.Logger)
+	g := lifecycle.New(c.log)
 	g.Go("registry", c.names.Run)
 	g.Go("auth", c.keeper.Run)
 	g.Go("pings", c.control.Beat)
@@ -129,10 +131,8 @@ func (c *Connector) drainSessions(ctx context.Context) error {
 }
 
 func (c *Connector) endWatches(ctx context.Context) error {
-	defer context.AfterFunc(ctx, c.services.Stop)()
 	c.frontdoors.Stop()
-	c.services.GracefulStop()
-	return nil
+	return c.services.Drain(ctx)
 }
 
 // serve returns a task that serves until its context ends.

@@ -70,16 +70,17 @@ func New(config Config, deps Deps) (*Registry, error) {
 	if deps.Etcd == nil || deps.TLS == nil || deps.Listener == nil || deps.Logger == nil || deps.AssertionKeys == nil {
 		return nil, errors.New("registry: etcd, TLS, listener, logger and assertion keys are needed")
 	}
+	log := deps.Logger.With("part", "registry")
 	store := etcdstore.New(deps.Etcd)
 	names := directory.New(directory.Config{Domain: config.Domain, Park: config.Park}, store)
-	copied := replica.New(replica.Config{History: config.History}, deps.Etcd, deps.Logger)
+	copied := replica.New(replica.Config{History: config.History}, deps.Etcd, log)
 	server := rpc.NewServer(rpc.ServerConfig{
-		TLS: deps.TLS, Methods: grpcapi.Methods(), Logger: deps.Logger, Telemetry: deps.Telemetry,
+		TLS: deps.TLS, Methods: grpcapi.Methods(), Logger: log, Telemetry: deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(maxRequest))
 	grpcapi.Register(server, grpcapi.NewNodes(store, config.LeaseTTL),
 		grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys))
 	return &Registry{
-		config: config, log: deps.Logger, listener: deps.Listener, store: store, replica: copied,
+		config: config, log: log, listener: deps.Listener, store: store, replica: copied,
 		sweeper: directory.NewSweeper(names, copied, config.Grace), server: server,
 	}, nil
 }
@@ -116,19 +117,7 @@ func (r *Registry) serve(ctx context.Context) error {
 // finish.
 func (r *Registry) drain(ctx context.Context) error {
 	r.replica.EndStreams()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.server.GracefulStop()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		r.server.Stop()
-		<-done
-		return ctx.Err()
-	}
+	return r.server.Drain(ctx)
 }
 
 // sweep ends claims whose grace is over. A moment counts only if the store was

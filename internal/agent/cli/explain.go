@@ -37,7 +37,7 @@ func (e advised) advice() string {
 	case agent.FailureToken:
 		return fmt.Sprintf("\nAsk the server's operator for a new token and save it with:\n  "+howToAdd, e.server)
 	case agent.FailureUntrusted:
-		return fmt.Sprintf("\nNothing was sent to it. If its operator says that the authority has changed, save the new pin with:\n  "+howToAdd, e.server)
+		return fmt.Sprintf("\nNothing was sent to it. A server with an authority of its own needs its pin; if that is missing, or its operator says that it has changed, save it with:\n  "+howToAdd, e.server)
 	case agent.FailureVersion:
 		return "\nInstall a newer release of dialback."
 	default:

@@ -102,7 +102,10 @@ func (j *journal) write(e agent.Event) {
 	case agent.Connecting:
 		j.log.Info("connecting", "server", e.Server)
 	case agent.Connected:
-		j.log.Info("connected", "connector", e.Connector, "banner", e.Banner)
+		j.log.Info("connected", "connector", e.Connector)
+		if e.Banner != "" {
+			j.log.Info("the server's operator says", "banner", e.Banner)
+		}
 	case agent.Retrying:
 		j.log.Warn("no connection", "cause", cause(e.Cause), "next_try_in", wait(e.In), "lost", e.Lost)
 	case agent.TunnelOnline:

@@ -33,6 +33,10 @@ func (s *Server) build() (err error) {
 		return err
 	}
 	s.greeting = s.greet()
+	if len(s.config.TLSCert) > 0 && !s.config.certified() {
+		s.log.Warn("no certificate is good for the names below the domain: https URLs are not offered",
+			"want", "*."+s.config.Domain, "certificates", s.config.TLSCert)
+	}
 	if s.parts.auth, err = s.newAuth(); err != nil {
 		return err
 	}
@@ -61,7 +65,7 @@ func (s *Server) newRegistry() (*registry.Registry, error) {
 	}
 	return registry.New(registry.Default(s.config.Domain), registry.Deps{
 		Etcd: s.store.client, TLS: s.wires.identities[tlsconf.RoleRegistry].server(), Listener: s.wires.servers[tlsconf.RoleRegistry],
-		Logger: s.log.With("part", "registry"), Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth),
+		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth),
 	})
 }
 
@@ -87,7 +91,7 @@ func (s *Server) newConnector() (*connector.Connector, error) {
 	return connector.New(config, connector.Deps{
 		AgentListener: s.wires.agents, AgentTLS: agentTLS,
 		ServiceListener: s.wires.servers[tlsconf.RoleConnector], ServiceTLS: s.wires.identities[tlsconf.RoleConnector].server(),
-		Auth: toAuth, Registry: toRegistry, Logger: s.log.With("part", "connector"),
+		Auth: toAuth, Registry: toRegistry, Logger: s.log,
 		Telemetry: s.tracing.parts[tlsconf.RoleConnector], SpanExporter: s.tracing.upload(),
 	})
 }
@@ -131,10 +135,10 @@ func (s *Server) newFrontdoor() (*frontdoor.Frontdoor, error) {
 }
 
 // publicPorts are the ports in public URLs; https is offered where there is a
-// certificate.
+// certificate for the names below the domain.
 func (s *Server) publicPorts() (http, https int) {
 	http = cmp.Or(s.config.PublicHTTPPort, portOf(s.parts.frontdoor.HTTPAddr()))
-	if len(s.config.TLSCert) > 0 {
+	if s.config.certified() {
 		https = cmp.Or(s.config.PublicHTTPSPort, portOf(s.parts.frontdoor.TLSAddr()))
 	}
 	return http, https

@@ -140,7 +140,7 @@ func TestBadConfigurationsSayWhatToDo(t *testing.T) {
 		"--domain":          func(c *standalone.Config) { c.Domain = "not a name" },
 		"--http":            func(c *standalone.Config) { c.HTTP = "8080" },
 		"--tls-key":         func(c *standalone.Config) { c.TLSCert = []string{"a.crt"} },
-		"certificate file":  func(c *standalone.Config) { c.TLSCert, c.TLSKey = []string{"none.crt"}, []string{"none.key"} },
+		"--tls-":            func(c *standalone.Config) { c.TLSCert, c.TLSKey = []string{"none.crt"}, []string{"none.key"} },
 		"--trusted-proxies": func(c *standalone.Config) { c.TrustedProxies = []string{"everybody"} },
 	} {
 		c := config(filepath.Join(t.TempDir(), "data"))

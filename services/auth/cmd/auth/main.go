@@ -3,31 +3,14 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 
-	"github.com/dialback/dialback/internal/config"
-	"github.com/dialback/dialback/internal/lifecycle"
-	"github.com/dialback/dialback/internal/version"
+	"github.com/dialback/dialback/internal/daemon"
+	"github.com/dialback/dialback/internal/tlsconf"
 )
 
-func main() {
-	ctx, stop := lifecycle.Signals(context.Background())
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "auth:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(daemon.Main(tlsconf.RoleAuth, run, os.Args[1:])) }
 
 func run(ctx context.Context, args []string) error {
-	var flags flags
-	if _, err := config.Parse(&flags, args, config.Options{
-		Name: "auth", Description: "Knows accounts and credentials, and signs its word on them.",
-		EnvPrefix: "DIALBACK_", Version: version.String(),
-	}); err != nil {
-		return err
-	}
-	return serve(ctx, flags)
+	return daemon.Run(ctx, tlsconf.RoleAuth, "Knows accounts and credentials, and signs its word on them.", &flags{}, args)
 }

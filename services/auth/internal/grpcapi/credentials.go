@@ -28,11 +28,6 @@ func NewCredentialService(c *identity.Credentials, r *identity.Revocations, keys
 	return &CredentialService{credentials: c, revocations: r, keys: keys}
 }
 
-// Register adds the service to a server.
-func (s *CredentialService) Register(r grpc.ServiceRegistrar) {
-	authv1.RegisterCredentialServiceServer(r, s)
-}
-
 // Validate judges what an agent presented to the calling connector.
 func (s *CredentialService) Validate(ctx context.Context, req *authv1.ValidateRequest) (*authv1.ValidateResponse, error) {
 	verdict, err := s.credentials.Validate(ctx, identity.Presented{

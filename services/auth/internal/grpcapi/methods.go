@@ -3,6 +3,8 @@
 package grpcapi
 
 import (
+	"google.golang.org/grpc"
+
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/tlsconf"
@@ -22,6 +24,12 @@ func Methods() rpc.Methods {
 		authv1.CredentialService_WatchRevocations_FullMethodName: {tlsconf.RoleConnector},
 		authv1.CredentialService_GetKeys_FullMethodName:          {tlsconf.RoleConnector, tlsconf.RoleFrontdoor, tlsconf.RoleRegistry},
 	}
+}
+
+// Register adds the services to a server.
+func Register(server grpc.ServiceRegistrar, credentials *CredentialService, tokens *TokenService) {
+	authv1.RegisterCredentialServiceServer(server, credentials)
+	authv1.RegisterTokenServiceServer(server, tokens)
 }
 
 // receivesTraceKey lists who makes or checks trace MACs.

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -37,9 +36,6 @@ func NewTokenService(tokens *identity.Tokens, server Server, log *slog.Logger) *
 	return &TokenService{tokens: tokens, server: server, log: log}
 }
 
-// Register adds the service to a server.
-func (s *TokenService) Register(r grpc.ServiceRegistrar) { authv1.RegisterTokenServiceServer(r, s) }
-
 // CreateToken makes an authtoken.
 func (s *TokenService) CreateToken(ctx context.Context, req *authv1.CreateTokenRequest) (*authv1.CreateTokenResponse, error) {
 	n := identity.NewToken{AccountID: req.GetAccountId(), Description: req.GetDescription(), Grants: req.GetGrants()}
@@ -53,8 +49,11 @@ func (s *TokenService) CreateToken(ctx context.Context, req *authv1.CreateTokenR
 	if err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "authtoken created", "token", token.ID, "account", token.AccountID,
-		"grants", token.Grants, "expires", token.Expires, "by", callerName(ctx))
+	attrs := []any{"token", token.ID, "account", token.AccountID, "grants", token.Grants, "by", callerName(ctx)}
+	if !token.Expires.IsZero() {
+		attrs = append(attrs, "expires", token.Expires)
+	}
+	s.log.InfoContext(ctx, "authtoken created", attrs...)
 	return &authv1.CreateTokenResponse{
 		Token: tokenMessage(token), Authtoken: authtoken.Reveal(),
 		Server: s.server.Address, CaPins: s.server.CAPins,

@@ -8,14 +8,14 @@ import (
 	"github.com/dialback/dialback/internal/config"
 )
 
-func parse(t *testing.T, args ...string) (flags, error) {
+func parse(t *testing.T, args ...string) (*flags, error) {
 	t.Helper()
-	var f flags
+	f := &flags{}
 	required := []string{
 		"--domain=example.com", "--address=c1:7403", "--agent-cert=a.crt", "--agent-key=a.key",
 		"--auth=dns:///auth:7401", "--registry=dns:///registry:7402", "--cert=c.crt", "--key=c.key", "--ca=ca.crt",
 	}
-	_, err := config.Parse(&f, append(required, args...), config.Options{Name: "connector", EnvPrefix: "DIALBACK_TEST_"})
+	_, err := config.Parse(f, append(required, args...), config.Options{Name: "connector", EnvPrefix: "DIALBACK_TEST_"})
 	return f, err
 }
 

@@ -68,8 +68,8 @@ func TestEveryMessageHasATranslation(t *testing.T) {
 func TestURLs(t *testing.T) {
 	t.Parallel()
 	for want, cfg := range map[string]Config{
-		"[http://a.b https://a.b]":           {HTTPPort: 80, HTTPSPort: 443},
-		"[http://a.b:7080 https://a.b:7443]": {HTTPPort: 7080, HTTPSPort: 7443},
+		"[https://a.b http://a.b]":           {HTTPPort: 80, HTTPSPort: 443},
+		"[https://a.b:7443 http://a.b:7080]": {HTTPPort: 7080, HTTPSPort: 7443},
 		"[https://a.b]":                      {HTTPSPort: 443},
 		"[http://a.b:443]":                   {HTTPPort: 443},
 	} {

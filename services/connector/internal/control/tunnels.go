@@ -168,13 +168,14 @@ func validTunnelID(id string) bool {
 	return err == nil && hex.EncodeToString(raw[:]) == id
 }
 
-// urls returns the public URLs of a hostname; default ports are left out.
+// urls returns the public URLs of a hostname, the one to pass on first; default
+// ports are left out.
 func (s *Server) urls(hostname string) []string {
 	var urls []string
 	for _, offer := range []struct {
 		scheme         string
 		port, standard int
-	}{{"http", s.cfg.HTTPPort, 80}, {"https", s.cfg.HTTPSPort, 443}} {
+	}{{"https", s.cfg.HTTPSPort, 443}, {"http", s.cfg.HTTPPort, 80}} {
 		switch offer.port {
 		case 0:
 		case offer.standard:

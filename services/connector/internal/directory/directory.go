@@ -49,6 +49,10 @@ type Client struct {
 	kill      context.CancelFunc
 	farewells *session.Lanes
 	kick      chan struct{} // of one: a heartbeat is due now
+	// stay ends with Leave, gone is closed when nothing renews the node any more.
+	stay  context.Context
+	leave context.CancelFunc
+	gone  chan struct{}
 
 	mu           sync.Mutex
 	registration int64 // 0: none yet
@@ -61,14 +65,16 @@ type Client struct {
 // New returns a client; Run does its work, and Leave must end it.
 func New(conn grpc.ClientConnInterface, table *session.Table, node Node, log *slog.Logger) *Client {
 	life, kill := context.WithCancel(context.Background())
+	stay, leave := context.WithCancel(context.Background())
 	return &Client{
 		life: life, kill: kill,
 		nodes: registryv1.NewNodeServiceClient(conn), names: registryv1.NewDirectoryServiceClient(conn),
 		table: table, node: node, log: log,
 		farewells: session.NewLanes(farewellsAtOnce, farewellsWaiting),
 		kick:      make(chan struct{}, 1),
-		changed:   make(chan struct{}),
-		peers:     make(map[string]struct{}),
+		stay:      stay, leave: leave, gone: make(chan struct{}),
+		changed: make(chan struct{}),
+		peers:   make(map[string]struct{}),
 	}
 }
 
@@ -142,13 +148,23 @@ func (c *Client) Drain() {
 	c.wake()
 }
 
-// Leave delivers what is still to be said and removes the node.
+// Leave delivers what is still to be said and removes the node. Run, which must
+// have been started, renews the lease no more: a heartbeat behind the removal
+// would find the node unknown and register it again, for nobody.
 func (c *Client) Leave(ctx context.Context) error {
 	defer c.kill()
-	err := c.farewells.Wait(ctx)
+	unsaid := c.farewells.Wait(ctx)
+	c.leave()
+	select {
+	case <-c.gone:
+	case <-ctx.Done():
+	}
 	id, _ := c.current()
-	_, leaving := c.nodes.DeregisterNode(ctx, &registryv1.DeregisterNodeRequest{NodeId: c.node.ID, Registration: id})
-	return errors.Join(err, leaving)
+	if id == 0 {
+		return unsaid
+	}
+	_, err := c.nodes.DeregisterNode(ctx, &registryv1.DeregisterNodeRequest{NodeId: c.node.ID, Registration: id})
+	return errors.Join(unsaid, err)
 }
 
 func reasonToWire(r session.Reason) agentv1.CloseReason { return agentv1.CloseReason(r) }

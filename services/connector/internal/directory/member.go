@@ -25,8 +25,13 @@ func (c *Client) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// member registers, asserts, and beats until it is forgotten; then again.
+// member registers, asserts, and beats until it is forgotten; then again, until
+// the node leaves.
 func (c *Client) member(ctx context.Context) error {
+	defer close(c.gone)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(c.stay, stop)()
 	for {
 		lease, ok := c.register(ctx)
 		if !ok {
@@ -70,8 +75,10 @@ func (c *Client) register(ctx context.Context) (*lease, bool) {
 	}
 }
 
+// registerOnce is not cut short: a registration whose answer nobody has heard
+// could not be removed.
 func (c *Client) registerOnce(ctx context.Context) (*lease, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	begun := time.Now()
 	resp, err := c.nodes.RegisterNode(ctx, &registryv1.RegisterNodeRequest{Node: &registryv1.Node{
@@ -206,13 +213,15 @@ func (c *Client) beat(ctx context.Context, l *lease) error {
 // heartbeat renews the lease. A registry that is away is an error only once the
 // lease must have run out: it may have lived on.
 func (c *Client) heartbeat(ctx context.Context, l *lease) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	begun := time.Now()
-	_, err := c.nodes.Heartbeat(ctx, &registryv1.HeartbeatRequest{NodeId: c.node.ID, Registration: l.id, State: c.state()})
+	_, err := c.nodes.Heartbeat(call, &registryv1.HeartbeatRequest{NodeId: c.node.ID, Registration: l.id, State: c.state()})
 	switch {
 	case err == nil:
 		l.beaten = begun
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case away(err) && time.Since(l.beaten) <= l.ttl:
 		c.log.WarnContext(ctx, "the registry did not answer a heartbeat", "error", err)
 		return nil

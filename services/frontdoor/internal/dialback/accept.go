@@ -40,6 +40,6 @@ func (d *Dialer) Accept(ctx context.Context, c *tls.Conn) {
 		return
 	}
 	if !w.deliver(conn) {
-		d.conns.put(conn) // its visitor has gone; the next one will be glad of it
+		d.Keep(conn) // its visitor has gone; the next one will be glad of it
 	}
 }

@@ -122,7 +122,6 @@ func (s *conns) take(agent route.Agent) *Conn {
 		c := list[len(list)-1]
 		s.unspareLocked(c)
 		if c.Idle() {
-			c.Spare = true
 			return c
 		}
 		s.removeLocked(c)

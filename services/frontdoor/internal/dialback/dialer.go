@@ -69,8 +69,14 @@ func New(cfg Config, table *route.Table, connector func(id, address string) (grp
 // Links are the streams to the connectors.
 func (d *Dialer) Links() *Links { return d.links }
 
-// Keep leaves a connection that has served nobody to the next visitor.
-func (d *Dialer) Keep(c *Conn) { d.conns.put(c) }
+// Keep leaves a connection that is free to a visitor who waits for one, or to the
+// next.
+func (d *Dialer) Keep(c *Conn) {
+	c.Spare = true
+	if !c.Idle() || !d.tickets.offer(c) {
+		d.conns.put(c)
+	}
+}
 
 // Close ends all connections and takes no more.
 func (d *Dialer) Close() { d.conns.closeAll() }
@@ -107,7 +113,7 @@ func (d *Dialer) Dial(ctx context.Context, r *route.Route) (*Conn, error) {
 		d.tickets.withdraw(id)
 	}
 	if c := w.abandon(); c != nil {
-		d.conns.put(c)
+		d.Keep(c)
 	}
 	return nil, err
 }

@@ -23,16 +23,17 @@ type want struct {
 	arrived chan *Conn // holds one: who brings a connection never waits
 
 	mu   sync.Mutex
-	gone bool // nobody waits
+	done bool // it has its connection, or nobody waits for one
 }
 
 // deliver hands the connection to who waits for it, if somebody does.
 func (w *want) deliver(c *Conn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.gone {
+	if w.done {
 		return false
 	}
+	w.done = true
 	w.arrived <- c
 	return true
 }
@@ -42,7 +43,7 @@ func (w *want) deliver(c *Conn) bool {
 func (w *want) abandon() *Conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.gone = true
+	w.done = true
 	select {
 	case c := <-w.arrived:
 		return c
@@ -56,12 +57,13 @@ func (w *want) abandon() *Conn {
 type tickets struct {
 	max int
 
-	mu   sync.Mutex
-	open map[ticket]*want
+	mu      sync.Mutex
+	open    map[ticket]*want
+	byAgent map[route.Agent]map[ticket]*want
 }
 
 func newTickets(limit int) *tickets {
-	return &tickets{max: limit, open: map[ticket]*want{}}
+	return &tickets{max: limit, open: map[ticket]*want{}, byAgent: map[route.Agent]map[ticket]*want{}}
 }
 
 // issue draws a ticket that is valid for ttl.
@@ -75,6 +77,10 @@ func (t *tickets) issue(agent route.Agent, ttl time.Duration) (ticket, *want, er
 		return ticket{}, nil, errTickets
 	}
 	t.open[id] = w
+	if t.byAgent[agent] == nil {
+		t.byAgent[agent] = map[ticket]*want{}
+	}
+	t.byAgent[agent][id] = w
 	w.timer = time.AfterFunc(ttl, func() { t.withdraw(id) })
 	return id, w, nil
 }
@@ -85,25 +91,36 @@ func (t *tickets) redeem(presented []byte) *want {
 	if len(presented) != ticketLen {
 		return nil
 	}
-	id := ticket(presented)
+	return t.withdraw(ticket(presented))
+}
+
+// withdraw makes a ticket worthless. It returns its want, nil if there is none.
+func (t *tickets) withdraw(id ticket) *want {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := t.open[id]
-	if w != nil {
-		delete(t.open, id)
-		w.timer.Stop()
+	if w == nil {
+		return nil
+	}
+	w.timer.Stop()
+	delete(t.open, id)
+	if delete(t.byAgent[w.agent], id); len(t.byAgent[w.agent]) == 0 {
+		delete(t.byAgent, w.agent)
 	}
 	return w
 }
 
-// withdraw makes a ticket worthless.
-func (t *tickets) withdraw(id ticket) {
+// offer hands a connection that is not needed where it was meant for to another
+// who waits for that agent.
+func (t *tickets) offer(c *Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if w := t.open[id]; w != nil {
-		delete(t.open, id)
-		w.timer.Stop()
+	for _, w := range t.byAgent[c.Agent] {
+		if w.deliver(c) {
+			return true
+		}
 	}
+	return false
 }
 
 func (t *tickets) count() int {

@@ -61,6 +61,29 @@ func TestATicketEnds(t *testing.T) {
 	})
 }
 
+// A connection whose visitor has gone serves another one of the same agent, and
+// no agent's connection another agent's visitor.
+func TestAConnectionIsOfferedToItsAgentsVisitors(t *testing.T) {
+	t.Parallel()
+	tickets := newTickets(10)
+	other := route.Agent{ID: "a", Instance: route.Instance{2}}
+	_, theirs, _ := tickets.issue(other, time.Minute)
+	c := &Conn{Agent: agent}
+	if tickets.offer(c) || len(theirs.arrived) != 0 {
+		t.Fatal("another run of the agent got it")
+	}
+	id, ours, _ := tickets.issue(agent, time.Minute)
+	if !tickets.offer(c) || <-ours.arrived != c {
+		t.Fatal("its visitor did not get it")
+	}
+	if tickets.offer(c) {
+		t.Error("it was given away twice")
+	}
+	if w := tickets.redeem(id[:]); w == nil || w.deliver(c) {
+		t.Error("the ticket's own connection is not free for others")
+	}
+}
+
 // Whoever comes first, a connection goes to the one who waits or is handed back.
 func TestAConnectionIsNeverStranded(t *testing.T) {
 	t.Parallel()

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	_ "embed"
 
@@ -25,7 +27,7 @@ const Header = "Dialback-Error"
 //go:embed page.html
 var source string
 
-var page = template.Must(template.New("page").Parse(source))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"sentence": sentence}).Parse(source))
 
 // Problem is what went wrong.
 type Problem struct {
@@ -135,4 +137,11 @@ func (v view) text() []byte {
 		fmt.Fprintf(&b, "trace: %s\n", v.TraceID)
 	}
 	return b.Bytes()
+}
+
+// sentence makes an error's text, which begins small so that others can be put
+// before it, one that stands alone.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[size:] + "."
 }

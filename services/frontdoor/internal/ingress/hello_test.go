@@ -67,15 +67,18 @@ func TestAHelloInPieces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client, server := net.Pipe()
+			peeked := make(chan struct{})
 			go func() {
+				defer client.Close()
 				for piece := range slices.Chunk(c.wire, c.piece) {
 					if _, err := client.Write(piece); err != nil {
 						return
 					}
 				}
-				_ = client.Close()
+				<-peeked // a closed pipe, unlike a socket, takes no deadline
 			}()
 			got, conn, err := peek(t.Context(), server)
+			close(peeked)
 			if err != nil || got.serverName != want.serverName || !slices.Equal(got.protocols, want.protocols) {
 				t.Fatalf("%+v, %v", got, err)
 			}

@@ -22,12 +22,10 @@ const (
 	Hold   Source = "hold"
 )
 
-// graceAfterLoss is how long behind the loss of the last attachment visitors are
-// held. Later they are told at once.
-const graceAfterLoss = time.Minute
-
 // Config says how patient to be.
 type Config struct {
+	// Hold is how long behind the loss of an endpoint's last attachment its
+	// visitors wait; later ones are told at once, until the agent is back.
 	Hold time.Duration
 }
 
@@ -119,8 +117,12 @@ func (t *Trip) find(ctx context.Context) error {
 		return context.Cause(ctx)
 	case t.Route == nil || t.Route.Claim.Parked:
 		return route.ErrNotFound
-	case !t.Route.LostAt.IsZero() && time.Since(t.Route.LostAt) > graceAfterLoss:
-		return route.ErrOffline
+	}
+	if lost := t.Route.LostAt; !lost.IsZero() {
+		t.until = lost.Add(t.f.Hold)
+		if !time.Now().Before(t.until) {
+			return route.ErrOffline
+		}
 	}
 	return nil
 }

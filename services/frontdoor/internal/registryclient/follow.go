@@ -226,8 +226,12 @@ func (s *stepper) change(change *registryv1.Change) {
 
 func (s *stepper) ended(a route.Attachment, reason agentv1.CloseReason) {
 	known := s.table.Lookup(a.Hostname)
-	s.table.EndAttachment(a)
-	if known != nil && known.Claim.Generation == a.Generation && Final(reason) {
+	if !Final(reason) {
+		s.table.EndAttachment(a)
+		return
+	}
+	s.table.EndForGood(a)
+	if known != nil && known.Claim.Generation == a.Generation {
 		s.listener.Cut(known.Claim.Agent, known.Claim.TunnelID)
 	}
 }

@@ -31,6 +31,10 @@ type Node struct {
 	client registryv1.NodeServiceClient
 	log    *slog.Logger
 	kick   chan struct{} // a heartbeat is wanted now
+	// stay ends with Leave, gone is closed when nothing renews the entry any more.
+	stay  context.Context
+	leave context.CancelFunc
+	gone  chan struct{}
 
 	mu           sync.Mutex
 	record       *registryv1.Node
@@ -39,8 +43,10 @@ type Node struct {
 
 // NewNode returns an entry that Run enters and renews.
 func NewNode(conn grpc.ClientConnInterface, e Entry, log *slog.Logger) *Node {
+	stay, leave := context.WithCancel(context.Background())
 	return &Node{
 		client: registryv1.NewNodeServiceClient(conn), log: log, kick: make(chan struct{}, 1),
+		stay: stay, leave: leave, gone: make(chan struct{}),
 		record: &registryv1.Node{
 			Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, State: registryv1.NodeState_NODE_STATE_READY,
 			Id: e.ID, AgentAddresses: e.AgentAddresses, Version: e.Version, Capabilities: e.Capabilities,
@@ -48,14 +54,24 @@ func NewNode(conn grpc.ClientConnInterface, e Entry, log *slog.Logger) *Node {
 	}
 }
 
-// Run registers and renews until ctx ends. A registry that is away is asked
+// Run registers and renews until ctx ends or the entry leaves. A registry that is away is asked
 // again and again: visitors are served meanwhile.
 func (n *Node) Run(ctx context.Context) error {
+	n.renew(ctx)
+	close(n.gone)
+	<-ctx.Done()
+	return nil
+}
+
+func (n *Node) renew(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(n.stay, stop)()
 	wait := retryFirst
 	for {
 		ttl, err := n.beat(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		next := ttl / 3
 		if err != nil {
@@ -68,7 +84,7 @@ func (n *Node) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		case <-n.kick:
 			timer.Stop()
 		case <-timer.C:
@@ -78,11 +94,11 @@ func (n *Node) Run(ctx context.Context) error {
 
 // beat sends a heartbeat, or registers if there is nothing to renew.
 func (n *Node) beat(ctx context.Context) (ttl time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, nodeCallTimeout)
-	defer cancel()
 	record, registration := n.current()
 	if registration != 0 {
-		answer, err := n.client.Heartbeat(ctx, &registryv1.HeartbeatRequest{
+		call, cancel := context.WithTimeout(ctx, nodeCallTimeout)
+		defer cancel()
+		answer, err := n.client.Heartbeat(call, &registryv1.HeartbeatRequest{
 			NodeId: record.GetId(), Registration: registration, State: record.GetState(),
 		})
 		if !errors.Is(err, errNodeUnknown) {
@@ -90,7 +106,10 @@ func (n *Node) beat(ctx context.Context) (ttl time.Duration, err error) {
 		}
 		n.log.Warn("the registry has forgotten this frontdoor; registering again")
 	}
-	answer, err := n.client.RegisterNode(ctx, &registryv1.RegisterNodeRequest{Node: record})
+	// It is not cut short: an entry whose answer nobody has heard could not be removed.
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeCallTimeout)
+	defer cancel()
+	answer, err := n.client.RegisterNode(call, &registryv1.RegisterNodeRequest{Node: record})
 	if err != nil {
 		return 0, err
 	}
@@ -117,8 +136,15 @@ func (n *Node) Drain() {
 	}
 }
 
-// Leave takes the entry out of the table.
+// Leave takes the entry out of the table. Run, which must have been started,
+// renews it no more: a heartbeat behind the removal would find it unknown and
+// register it again, for nobody.
 func (n *Node) Leave(ctx context.Context) error {
+	n.leave()
+	select {
+	case <-n.gone:
+	case <-ctx.Done():
+	}
 	record, registration := n.current()
 	if registration == 0 {
 		return nil

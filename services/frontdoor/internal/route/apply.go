@@ -62,6 +62,20 @@ func (t *Table) EndAttachment(a Attachment) {
 	}
 }
 
+// EndForGood removes an attachment whose agent will not be back: nobody is held
+// for it.
+func (t *Table) EndForGood(a Attachment) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if entry := t.find(a); entry != nil {
+		t.detach(entry)
+	}
+	if r := t.records[a.Hostname]; r != nil && r.claim != nil && r.claim.Generation == a.Generation && len(r.attachments) == 0 {
+		r.lostAt = longAgo
+	}
+	t.publish(a.Hostname)
+}
+
 // VanishAttachment handles an attachment whose lease ran out without a word. It
 // is suspect, not gone: an outage of the registry ends leases of connectors that
 // are well. Only if its connector has since said everything it has, it is gone.

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// longAgo is when an agent was lost that is not waited for.
+var longAgo = time.Unix(0, 0)
+
 // publish makes what the record says visible to readers, and wakes who waits
 // for it. A record that says nothing any more is dropped.
 func (t *Table) publish(hostname string) {

@@ -209,6 +209,33 @@ func TestLossIsTimedFromTheLastAttachment(t *testing.T) {
 	}
 }
 
+// An agent whose token was revoked will not be back: its visitors are not held.
+// The connector may have told of the session's end before the registry did.
+func TestAnEndForGoodIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]func(*route.Table){
+		"":                        func(*route.Table) {},
+		"after the session's end": func(table *route.Table) { table.EndSession("A", at("A", 1).SessionID, "") },
+	} {
+		table, clock := newTable(nil)
+		table.PutClaim(claim(1))
+		table.PutAttachment(at("A", 1))
+		before(table)
+		table.EndForGood(at("A", 1))
+		if lost := table.Lookup(host).LostAt; clock.Sub(lost) < time.Hour {
+			t.Errorf("%s: waited for, lost at %v", name, lost)
+		}
+		table.PutAttachment(at("B", 1))
+		if r := table.Lookup(host); !r.LostAt.IsZero() || len(r.Attachments) != 1 {
+			t.Errorf("%s: %+v", name, r)
+		}
+		table.EndForGood(at("A", 1))
+		if r := table.Lookup(host); !r.LostAt.IsZero() {
+			t.Errorf("%s: the end of one that is gone takes the endpoint down: %+v", name, r)
+		}
+	}
+}
+
 func TestLookupsAllocateNothing(t *testing.T) {
 	table, _ := newTable(nil)
 	table.PutClaim(claim(1))

@@ -3,31 +3,14 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 
-	"github.com/dialback/dialback/internal/config"
-	"github.com/dialback/dialback/internal/lifecycle"
-	"github.com/dialback/dialback/internal/version"
+	"github.com/dialback/dialback/internal/daemon"
+	"github.com/dialback/dialback/internal/tlsconf"
 )
 
-func main() {
-	ctx, stop := lifecycle.Signals(context.Background())
-	err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "registry:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(daemon.Main(tlsconf.RoleRegistry, run, os.Args[1:])) }
 
 func run(ctx context.Context, args []string) error {
-	var flags flags
-	if _, err := config.Parse(&flags, args, config.Options{
-		Name: "registry", Description: "Keeps which endpoint is served by whom.",
-		EnvPrefix: "DIALBACK_", Version: version.String(),
-	}); err != nil {
-		return err
-	}
-	return serve(ctx, flags)
+	return daemon.Run(ctx, tlsconf.RoleRegistry, "Keeps which endpoint is served by whom.", &flags{}, args)
 }

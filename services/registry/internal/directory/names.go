@@ -42,24 +42,20 @@ func (n Name) resolve(domain string) (string, error) {
 	return "", nil
 }
 
-// allowed refuses what nobody may have and what p's grants do not include.
+// allowed refuses what nobody may have and what p's grants do not include. A
+// token without grants may have any name of the deployment; a name outside its
+// domain must be granted.
 func allowed(p Principal, host, domain string) error {
 	if isSystem(host, domain) {
 		return ErrNameForbidden.WithMessage("%q is one of the system's own names; choose another one", host)
 	}
-	if !granted(p.Grants, host, domain) {
+	if p.Grants == nil && !hostname.Within(host, domain) {
+		return ErrNameForbidden.WithMessage("%q is not below %s; choose a name that is, or ask for a token with the grant bind:%s", host, domain, host)
+	}
+	if p.Grants != nil && !p.Grants.AllowsHost(host) {
 		return ErrNotGranted.WithMessage("the token's grants do not include %q; ask for a token that does", host)
 	}
 	return nil
-}
-
-// granted: a token without grants may have any name of the deployment, a name
-// outside its domain must be granted.
-func granted(grants Grants, host, domain string) bool {
-	if grants == nil {
-		return hostname.Within(host, domain)
-	}
-	return grants.AllowsHost(host)
 }
 
 func isSystem(host, domain string) bool {
