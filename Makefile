@@ -25,6 +25,12 @@ build: ## Build every binary into bin/
 demo: build ## Serve a sample page through dialbackd and an agent; Ctrl-C ends it
 	bin/dialbackd demo
 
+.PHONY: cluster
+cluster: build .bin/.etcd.stamp ## Run a cluster of processes with a load balancer and an agent; says what to kill; Ctrl-C ends it
+	hack/install-packages haproxy
+	go build -o $(BIN)/cluster ./test/e2e/cmd/cluster
+	exec $(BIN)/cluster
+
 .PHONY: test
 test: test-unit test-e2e ## Run every test with the race detector; installs what it needs (as root, on Debian)
 
@@ -34,8 +40,8 @@ test-unit: .bin/.test.stamp ## Run the tests of every module but test/e2e
 	hack/test unit
 
 .PHONY: test-e2e
-test-e2e: .bin/.test.stamp build ## Run the end-to-end tests
-	hack/install-packages gcc nginx curl openssl nc h2load wrk ip unshare python3 ca-certificates
+test-e2e: .bin/.test.stamp .bin/.etcd.stamp build ## Run the end-to-end tests
+	hack/install-packages gcc nginx curl openssl nc h2load haproxy wrk ip unshare python3 ca-certificates
 	hack/test e2e
 
 .PHONY: bench-quick
@@ -73,6 +79,14 @@ ci: ## Run all that CI runs, with the time of each step
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin .bin
+
+# etcd's server is called "server" by its module.
+.bin/.etcd.stamp: tools/etcd/go.mod tools/etcd/go.sum
+	GOWORK=off GOBIN=$(BIN)/.etcd go -C tools/etcd install tool
+	mv $(BIN)/.etcd/server $(BIN)/etcd
+	mv $(BIN)/.etcd/etcdctl $(BIN)/etcdctl
+	@rmdir $(BIN)/.etcd
+	@touch $@
 
 .bin/.%.stamp: tools/%/go.mod tools/%/go.sum
 	GOWORK=off GOBIN=$(BIN) go -C tools/$* install tool

@@ -54,7 +54,7 @@ func (c *Cluster) serviceArgs(kind, name, pin string) []string {
 	default:
 		public := func(file string) string { return filepath.Join(c.config.Dir, "public", file) }
 		return []string{
-			"--node-name", name, "--domain", Domain, "--http-listen", c.addr(name + clear), "--tls-listen", c.addr(name + secure),
+			"--domain", Domain, "--http-listen", c.addr(name + clear), "--tls-listen", c.addr(name + secure),
 			"--proxy-cert", file("proxy.crt"), "--proxy-key", file("proxy.key"),
 			"--public-cert", public("public.crt"), "--public-key", public("public.key"),
 			"--auth", c.target(Auth), "--registry", c.target(Registry),
