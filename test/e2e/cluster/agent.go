@@ -27,7 +27,8 @@ func startSample(ctx context.Context) (*sample, error) {
 	s := &sample{listener: l, server: &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			fmt.Fprintf(w, "Hello from behind Dialback.\n%s %s for %s\ntraceparent %s\n",
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			fmt.Fprintf(w, "Hello from behind Dialback.\n%s %s for %s\ntraceparent %s\n", // #nosec G705 -- plain text
 				r.Method, r.URL.Path, r.Header.Get("X-Forwarded-For"), r.Header.Get("Traceparent"))
 		})}}
 	go func() { _ = s.server.Serve(l) }() // ends with close

@@ -66,12 +66,12 @@ frontend secure
     tcp-request inspect-delay 5s
     tcp-request content accept if { req.ssl_hello_type 1 }
     use_backend connectors if { req.ssl_sni -i control.%s }
-`, c.addr(haproxy+clear), c.addr(haproxy+secure), Domain)
+`, c.addr(haproxy+plain), c.addr(haproxy+secure), Domain)
 	for _, name := range replicas(Connector) {
 		fmt.Fprintf(&b, "    use_backend %s if { req.ssl_sni -i -m beg %s- } { req.ssl_sni -i -m end .control.%s }\n", name, name, Domain)
 	}
 	fmt.Fprint(&b, "    default_backend secure\n")
-	c.backend(&b, "visitors", clear, replicas(Frontdoor)...)
+	c.backend(&b, "visitors", plain, replicas(Frontdoor)...)
 	c.backend(&b, "secure", secure, replicas(Frontdoor)...)
 	c.backend(&b, "connectors", agents, replicas(Connector)...)
 	for _, name := range replicas(Connector) {

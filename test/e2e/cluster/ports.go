@@ -10,7 +10,7 @@ import (
 const (
 	peers   = " peers"  // etcd among itself
 	agents  = " agents" // a connector's, for agents
-	clear   = " http"   // visitors without TLS
+	plain   = " http"   // visitors without TLS
 	secure  = " tls"    // visitors with TLS, and agents
 	haproxy = "haproxy-1"
 )
@@ -27,7 +27,7 @@ func portNames() []string {
 		names = append(names, name+agents)
 	}
 	for _, name := range append(replicas(Frontdoor), haproxy) {
-		names = append(names, name+clear, name+secure)
+		names = append(names, name+plain, name+secure)
 	}
 	return names
 }
@@ -37,7 +37,7 @@ func portNames() []string {
 func freePorts(names []string) (map[string]int, error) {
 	const first, last = 20_000, 32_000
 	ports := make(map[string]int, len(names))
-	port := first + rand.IntN(last-first)
+	port := first + rand.IntN(last-first) // #nosec G404 -- no secret
 	for tries := 0; len(ports) < len(names); tries++ {
 		if tries > last-first {
 			return nil, fmt.Errorf("%d free ports between %d and %d: there are only %d", len(names), first, last, len(ports))

@@ -48,13 +48,13 @@ func (c *Cluster) serviceArgs(kind, name, pin string) []string {
 			"--domain", Domain, "--listen", c.addr(name), "--address", c.addr(name),
 			"--agent-listen", c.addr(name + agents), "--agent-cert", file("control.crt"), "--agent-key", file("control.key"),
 			"--proxy-ca-pin", pin, "--auth", c.target(Auth), "--registry", c.target(Registry),
-			"--public-http-port", strconv.Itoa(c.ports[haproxy+clear]), "--public-https-port", strconv.Itoa(c.ports[haproxy+secure]),
+			"--public-http-port", strconv.Itoa(c.ports[haproxy+plain]), "--public-https-port", strconv.Itoa(c.ports[haproxy+secure]),
 			"--drain-timeout", "5s",
 		}
 	default:
 		public := func(file string) string { return filepath.Join(c.config.Dir, "public", file) }
 		return []string{
-			"--domain", Domain, "--http-listen", c.addr(name + clear), "--tls-listen", c.addr(name + secure),
+			"--domain", Domain, "--http-listen", c.addr(name + plain), "--tls-listen", c.addr(name + secure),
 			"--proxy-cert", file("proxy.crt"), "--proxy-key", file("proxy.key"),
 			"--public-cert", public("public.crt"), "--public-key", public("public.key"),
 			"--auth", c.target(Auth), "--registry", c.target(Registry),

@@ -18,7 +18,7 @@ type Visitor struct {
 }
 
 // NewVisitor returns a visitor of the cluster's agent.
-func NewVisitor(c *Cluster) *Visitor { return newVisitor(c.URL, c.addr(haproxy+clear)) }
+func NewVisitor(c *Cluster) *Visitor { return newVisitor(c.URL, c.addr(haproxy+plain)) }
 
 func newVisitor(url, front string) *Visitor {
 	return &Visitor{url: url, transport: &http.Transport{
