@@ -28,11 +28,12 @@ type Flags struct {
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"Log from this level on."`
 }
 
-func (f *Flags) common() *Flags { return f }
+// Common returns the flags that every service has, of whatever struct embeds them.
+func (f *Flags) Common() *Flags { return f }
 
 // Command is a struct with kong tags that embeds Flags.
 type Command interface {
-	common() *Flags
+	Common() *Flags
 	// Serve runs the service until ctx ends. What it took from p is closed behind it.
 	Serve(ctx context.Context, p *Process) error
 }
@@ -59,7 +60,7 @@ func Run(ctx context.Context, role, about string, c Command, args []string) (err
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	p, err := start(ctx, role, c.common())
+	p, err := start(ctx, role, c.Common())
 	if err != nil {
 		return err
 	}

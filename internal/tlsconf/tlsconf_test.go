@@ -250,7 +250,8 @@ func TestAServicesConnectionsTakeTheCertificateThatIsThere(t *testing.T) {
 		if client, server := handshake(t, note(service.Client(tlsconf.RoleAuth)), note(service.Server())); client != nil || server != nil {
 			t.Fatal(client, server)
 		}
-		return (<-seen).Cmp(serial) == 0 && (<-seen).Cmp(serial) == 0
+		one, other := <-seen, <-seen
+		return one.Cmp(serial) == 0 && other.Cmp(serial) == 0
 	}
 	if !both(first) {
 		t.Error("the first certificate is not used")

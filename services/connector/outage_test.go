@@ -129,12 +129,12 @@ func TestAForgottenRegistrationIsMadeAnewWithAllItHad(t *testing.T) {
 	a.ask(reqTunnel(1, tunnelID(1)))
 	b.ask(reqTunnel(1, tunnelID(2)))
 	taken, gone := a.ask(reqTunnel(2, tunnelID(3)))[0], b.ask(reqTunnel(2, tunnelID(4)))[0]
-	host := taken.GetUrl()[len("http://"):]
+	host := hostOf(taken)
 	r.registry.mu.Lock()
 	// Meanwhile one name went to another process of its agent, and one has run out.
 	r.registry.claims[host] = 7
 	r.registry.taken = []*registryv1.Claim{{Hostname: host, Generation: 7, AgentId: a.GetAgentId(), Instance: instance(2)}}
-	delete(r.registry.claims, gone.GetUrl()[len("http://"):])
+	delete(r.registry.claims, hostOf(gone))
 	r.registry.mu.Unlock()
 	r.registry.forget()
 	if c := a.hearClosed(); c.GetTunnelId() != tunnelID(3) || c.GetReason() != agentv1.CloseReason_CLOSE_REASON_TAKEN_OVER {

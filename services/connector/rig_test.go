@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net"
+	"net/url"
 	"testing"
 	"time"
 
@@ -329,4 +330,13 @@ func (a *agent) hearClosed() *agentv1.TunnelClosed {
 // livelyPings find a dead session in a second or two.
 func livelyPings(cfg *connector.Config, _ *connector.Deps) {
 	cfg.PingInterval, cfg.PingTimeout = 200*time.Millisecond, time.Second
+}
+
+// hostOf is the name in a tunnel's URL.
+func hostOf(tunnel *agentv1.NewTunnel) string {
+	u, err := url.Parse(tunnel.GetUrl())
+	if err != nil {
+		panic(err)
+	}
+	return u.Hostname()
 }

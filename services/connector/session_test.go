@@ -30,7 +30,7 @@ func TestASessionFromHelloToGoodbye(t *testing.T) {
 	req.Name = &agentv1.ReqTunnel_Subdomain{Subdomain: "app"}
 	req.Options = []byte("opaque")
 	answers := a.ask(req)
-	if len(answers) != 2 || answers[0].GetUrl() != "http://app.example.com" || answers[1].GetUrl() != "https://app.example.com:8443" ||
+	if len(answers) != 2 || answers[0].GetUrl() != "https://app.example.com:8443" || answers[1].GetUrl() != "http://app.example.com" ||
 		answers[0].GetTunnelId() != req.GetTunnelId() || answers[0].GetProtocol() != proxyv1.Protocol_PROTOCOL_HTTP {
 		t.Errorf("answers %v", answers)
 	}

@@ -102,7 +102,7 @@ func TestTakeOversReachTheAgent(t *testing.T) {
 	a := r.join(hello("t-acme"))
 	var hosts []string
 	for i := range byte(4) {
-		hosts = append(hosts, a.ask(reqTunnel(uint64(i), tunnelID(i)))[0].GetUrl()[len("http://"):])
+		hosts = append(hosts, hostOf(a.ask(reqTunnel(uint64(i), tunnelID(i)))[0]))
 	}
 	attachment := func(host string) *registryv1.Attachment {
 		return &registryv1.Attachment{Hostname: host, Generation: 1, ConnectorId: r.node.NodeID(), SessionId: a.GetSessionId()}
@@ -144,7 +144,7 @@ func TestASupersededInstanceIsTold(t *testing.T) {
 	t.Parallel()
 	r := start(t, quickDrain)
 	old := r.join(hello("t-acme"))
-	host := old.ask(reqTunnel(1, tunnelID(1)))[0].GetUrl()[len("http://"):]
+	host := hostOf(old.ask(reqTunnel(1, tunnelID(1)))[0])
 	successor := hello("t-acme")
 	successor.AgentId, successor.ResumeToken, successor.Instance = old.GetAgentId(), old.GetResumeToken(), instance(2)
 	r.registry.mu.Lock()

@@ -46,7 +46,9 @@ func StartCollector(t testing.TB) *Collector {
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	return c
 }

@@ -153,11 +153,10 @@ func (s *Server) greet() Greeting {
 		Pin:    s.pki.proxy.Pin().String(),
 		Domain: s.config.Domain, Data: s.config.Data,
 	}
-	scheme, port, standard := "http", 0, 80
-	if http, https := s.publicPorts(); https != 0 {
+	http, https := s.publicPorts()
+	scheme, port, standard := "http", http, 80
+	if https != 0 {
 		scheme, port, standard = "https", https, 443
-	} else {
-		port = http
 	}
 	g.Example = scheme + "://<name>." + s.config.Domain
 	if port != standard {

@@ -79,7 +79,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.pki, err = openPKI(s.config.Data); err != nil {
 		return err
 	}
-	if err = s.pki.writeAdmin(s.config.Data); err != nil {
+	if err := s.pki.writeAdmin(s.config.Data); err != nil {
 		return err
 	}
 	if s.tracing, err = newTracing(ctx); err != nil {

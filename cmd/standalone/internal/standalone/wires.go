@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -19,9 +20,11 @@ type wires struct {
 	tracing *tracing
 	servers map[string]*rpc.Memory
 	agents  *handover
-	conns   []*grpc.ClientConn
 
 	identities map[string]identity
+
+	mu    sync.Mutex
+	conns []*grpc.ClientConn
 }
 
 func newWires(p *pki, t *tracing) (*wires, error) {
@@ -51,6 +54,8 @@ func (w *wires) dial(from, to string) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wire %s to %s: %w", from, to, err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.conns = append(w.conns, conn)
 	return conn, nil
 }
@@ -62,6 +67,8 @@ func (w *wires) tokens() (authv1.TokenServiceClient, error) {
 }
 
 func (w *wires) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, conn := range w.conns {
 		_ = conn.Close()
 	}

@@ -3,13 +3,13 @@ package credentials
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/lifecycle"
 )
 
 const (
@@ -44,7 +44,7 @@ func (k *Keeper) watch(ctx context.Context) error {
 			revision = 0
 		}
 		k.log.WarnContext(ctx, "the watch of revocations broke off", "revision", revision, "error", err)
-		if !pause(ctx, watchRetry) {
+		if !lifecycle.Pause(ctx, watchRetry) {
 			return nil
 		}
 	}
@@ -86,7 +86,7 @@ func (k *Keeper) keys(ctx context.Context) error {
 				k.log.WarnContext(ctx, "the trace key could not be fetched", "error", err)
 			}
 		}
-		if !pause(ctx, wait) {
+		if !lifecycle.Pause(ctx, wait) {
 			return nil
 		}
 	}
@@ -103,16 +103,4 @@ func (k *Keeper) fetchKeys(ctx context.Context) error {
 	defer k.mu.Unlock()
 	k.traceKey = resp.GetTraceMacKey()
 	return nil
-}
-
-// pause waits for about d; false: ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d/2 + rand.N(d)) // #nosec G404 -- a spread, not a secret
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -2,11 +2,11 @@ package directory
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/services/connector/internal/session"
 )
 
@@ -83,7 +83,7 @@ func (c *Client) deliver(s *session.Session, call func(context.Context) error) {
 			c.log.WarnContext(ctx, "the registry was not told of an end", "session", s.ID, "error", err)
 			return
 		}
-		if !pause(ctx, delay) {
+		if !lifecycle.Pause(ctx, delay) {
 			return
 		}
 	}
@@ -91,16 +91,4 @@ func (c *Client) deliver(s *session.Session, call func(context.Context) error) {
 
 func assertionToWire(a session.Assertion) *authv1.SignedAssertion {
 	return &authv1.SignedAssertion{Assertion: a.Bytes, Signature: a.Signature, KeyId: a.KeyID}
-}
-
-// pause waits for about d; false: ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d/2 + rand.N(d)) // #nosec G404 -- a spread, not a secret
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/services/connector/internal/session"
 )
 
@@ -69,7 +70,7 @@ func (c *Client) register(ctx context.Context) (*lease, bool) {
 		if ctx.Err() == nil {
 			c.log.WarnContext(ctx, "the registry does not register this node", "error", err)
 		}
-		if !pause(ctx, delay) {
+		if !lifecycle.Pause(ctx, delay) {
 			return nil, false
 		}
 	}
@@ -130,7 +131,7 @@ func (c *Client) untilAnswered(ctx context.Context, l *lease, call func(context.
 		if err == nil || !away(err) || time.Since(l.beaten) > l.ttl {
 			return err
 		}
-		if !pause(ctx, min(registerRetry, l.interval())) {
+		if !lifecycle.Pause(ctx, min(registerRetry, l.interval())) {
 			return ctx.Err()
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/services/connector/internal/session"
 )
 
@@ -23,7 +24,7 @@ func (c *Client) watch(ctx context.Context) error {
 		} else {
 			after = nil // whatever the registry has against it
 		}
-		if !pause(ctx, delay) {
+		if !lifecycle.Pause(ctx, delay) {
 			return nil
 		}
 	}
