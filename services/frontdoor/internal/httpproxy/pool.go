@@ -2,9 +2,13 @@ package httpproxy
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
+
+// watchAfter is how long a connection may be idle without anybody looking at it.
+const watchAfter = 20 * time.Millisecond
 
 // pool holds the private connections that are between two requests, and those
 // who wait for one.
@@ -12,10 +16,11 @@ type pool struct {
 	idleFor time.Duration
 	perKey  int
 
-	mu      sync.Mutex
-	closed  bool
-	idle    map[key][]*private
-	waiting map[key][]*waiter
+	mu       sync.Mutex
+	closed   bool
+	idle     map[key][]*private // the one used last is the last
+	waiting  map[key][]*waiter
+	sweeping bool // a sweep is due
 }
 
 func newPool(idleFor time.Duration, perKey int) *pool {
@@ -79,7 +84,7 @@ func (l *pool) take(k key) *private {
 			return nil
 		}
 		p := list[len(list)-1]
-		l.unlist(p)
+		l.cutLocked(p.key, list, len(list)-1)
 		l.mu.Unlock()
 		if p.wake() {
 			return p
@@ -103,8 +108,9 @@ func (l *pool) put(p *private) {
 	}
 	keep := !l.closed && len(l.idle[p.key]) < l.perKey
 	if keep {
+		p.idleSince = time.Now()
 		l.idle[p.key] = append(l.idle[p.key], p)
-		p.sleep(l.idleFor, func() { l.expire(p) })
+		l.sweepLaterLocked()
 	}
 	l.mu.Unlock()
 	if !keep {
@@ -192,17 +198,49 @@ func (l *pool) closeIf(match func(key) bool) {
 
 func (l *pool) unlist(p *private) bool {
 	list := l.idle[p.key]
-	for i, other := range list {
-		if other == p {
-			if list = append(list[:i:i], list[i+1:]...); len(list) == 0 {
-				delete(l.idle, p.key)
+	i := slices.Index(list, p)
+	if i < 0 {
+		return false
+	}
+	l.cutLocked(p.key, list, i)
+	return true
+}
+
+func (l *pool) cutLocked(k key, list []*private, i int) {
+	if list = slices.Delete(list, i, i+1); len(list) == 0 {
+		delete(l.idle, k)
+	} else {
+		l.idle[k] = list
+	}
+}
+
+// sweepLaterLocked makes sure that what has been idle for a moment is watched. A
+// connection that is wanted again at once, as most are under load, does not get
+// that far.
+func (l *pool) sweepLaterLocked() {
+	if !l.sweeping {
+		l.sweeping = true
+		time.AfterFunc(watchAfter, l.sweep)
+	}
+}
+
+func (l *pool) sweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweeping = false
+	ripe, more := time.Now().Add(-watchAfter), false
+	for _, list := range l.idle {
+		for i := len(list) - 1; i >= 0 && !list[i].watched(); i-- {
+			if p := list[i]; p.idleSince.After(ripe) {
+				more = true
 			} else {
-				l.idle[p.key] = list
+				p.watch(l.idleFor, func() { l.expire(p) })
 			}
-			return true
 		}
 	}
-	return false
+	if more {
+		l.sweepLaterLocked()
+	}
 }
 
 func (l *pool) unwait(k key, w *waiter) {

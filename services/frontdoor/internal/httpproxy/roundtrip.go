@@ -69,6 +69,7 @@ type passageOptions struct {
 	answerTimeout time.Duration // from the end of the request to the answer's head; 0: no limit
 	inspect       func(*http.Response)
 	settled       func(p *private, reusable bool) // called once, when the answer is over
+	flush         func()                          // sends the visitor what has been written for him
 }
 
 // roundTrip sends the request and reads the head of its answer. The answer's
@@ -205,7 +206,11 @@ func (g *passage) adopt(res *http.Response) {
 		g.end(framed)
 		return
 	}
-	res.Body = &answer{ReadCloser: res.Body, passage: g, framed: framed}
+	a := &answer{ReadCloser: res.Body, passage: g, framed: framed}
+	if !flushedByProxy(res) {
+		a.beforeWait = g.flush
+	}
+	res.Body = a
 }
 
 // end settles what becomes of the connection. It may be used again only if
@@ -225,6 +230,11 @@ func (g *passage) end(whole bool) {
 }
 
 func (g *passage) allWritten() bool {
+	select {
+	case err := <-g.written:
+		return err == nil
+	default:
+	}
 	timer := time.NewTimer(writeGrace)
 	defer timer.Stop()
 	select {
@@ -248,10 +258,16 @@ func (g *passage) stopped() bool {
 type answer struct {
 	io.ReadCloser
 	*passage
-	framed bool
+	framed     bool
+	beforeWait func() // nil: nothing is to be done
 }
 
+// Read lets what has come go on to the visitor before it waits for more. A short
+// answer, which came whole, so leaves in one piece.
 func (a *answer) Read(b []byte) (int, error) {
+	if a.beforeWait != nil && a.p.in.Buffered() == 0 {
+		a.beforeWait()
+	}
 	n, err := a.ReadCloser.Read(b)
 	if err != nil {
 		a.end(err == io.EOF && a.framed)

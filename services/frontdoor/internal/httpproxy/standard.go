@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -43,11 +44,10 @@ func NewStandard(cfg Config, keep func(*dialback.Conn), log *slog.Logger) *Stand
 		pool: newPool(cfg.IdlePrivate, idlePerKey), retries: newRetries(),
 	}
 	e.proxy = &httputil.ReverseProxy{
-		Rewrite:       rewrite,
-		Transport:     e,
-		FlushInterval: -1,
-		BufferPool:    buffers{},
-		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Rewrite:    rewrite,
+		Transport:  e,
+		BufferPool: buffers{},
+		ErrorLog:   slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			carried(r.Context()).err = err
 		},
@@ -58,8 +58,11 @@ func NewStandard(cfg Config, keep func(*dialback.Conn), log *slog.Logger) *Stand
 // carriedCall is a call on its way through ReverseProxy.
 type carriedCall struct {
 	*Call
-	err error
+	visitor *http.ResponseController
+	err     error
 }
+
+func (c *carriedCall) flush() { _ = c.visitor.Flush() } // an error comes again with the next write
 
 type carriedKey struct{}
 
@@ -69,9 +72,9 @@ func carried(ctx context.Context) *carriedCall {
 
 // Serve implements Engine.
 func (e *Standard) Serve(w http.ResponseWriter, call *Call) error {
-	c := &carriedCall{Call: call}
+	c := &carriedCall{Call: call, visitor: http.NewResponseController(w)}
 	// Answers come while the body goes: an early one must not wait for it.
-	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 always is, and says that it cannot
+	_ = c.visitor.EnableFullDuplex() // HTTP/2 always is, and says that it cannot
 	e.proxy.ServeHTTP(w, call.In.WithContext(context.WithValue(call.In.Context(), carriedKey{}, c)))
 	return c.err
 }
@@ -96,6 +99,13 @@ func rewrite(r *httputil.ProxyRequest) {
 		r.Out.TransferEncoding = []string{"chunked"}
 	}
 	carried(r.In.Context()).Rewrite(r.Out.Header)
+}
+
+// flushedByProxy holds for answers that ReverseProxy passes on byte by byte, from
+// a goroutine of its own too: nobody else may flush them.
+func flushedByProxy(res *http.Response) bool {
+	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	return res.ContentLength < 0 || kind == "text/event-stream"
 }
 
 // RoundTrip implements http.RoundTripper for ReverseProxy.
@@ -154,6 +164,7 @@ func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBod
 			}
 		},
 		settled: e.settled,
+		flush:   call.flush,
 	})
 	var f *failure
 	stale := used && errors.As(err, &f) && f.unsent
