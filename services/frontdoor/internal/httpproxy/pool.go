@@ -10,8 +10,8 @@ import (
 // watchAfter is how long a connection may be idle without anybody looking at it.
 const watchAfter = 20 * time.Millisecond
 
-// pool holds the private connections that are between two requests, and those
-// who wait for one.
+// pool holds the private connections that are between two requests, those who
+// wait for one, and the dials that bring more.
 type pool struct {
 	idleFor time.Duration
 	perKey  int
@@ -20,23 +20,15 @@ type pool struct {
 	closed   bool
 	idle     map[key][]*private // the one used last is the last
 	waiting  map[key][]*waiter
-	sweeping bool // a sweep is due
+	spare    map[key][]*dialing // dials whose waiters were served otherwise
+	sweeping bool               // a sweep is due
 }
 
 func newPool(idleFor time.Duration, perKey int) *pool {
-	return &pool{idleFor: idleFor, perKey: perKey, idle: map[key][]*private{}, waiting: map[key][]*waiter{}}
-}
-
-// waiter is a request without a connection yet.
-type waiter struct {
-	result chan got // holds one
-	stop   context.CancelFunc
-	served bool // has its result, or wants none
-}
-
-type got struct {
-	p   *private
-	err error
+	return &pool{
+		idleFor: idleFor, perKey: perKey,
+		idle: map[key][]*private{}, waiting: map[key][]*waiter{}, spare: map[key][]*dialing{},
+	}
 }
 
 // get returns an idle connection, or what comes.
@@ -45,32 +37,6 @@ func (l *pool) get(ctx context.Context, k key, dial dialFunc) (*private, error) 
 		return p, nil
 	}
 	return l.await(ctx, k, dial)
-}
-
-// dialFunc makes a connection. Its context ends when the connection is not wanted
-// any more; one that is returned all the same is kept.
-type dialFunc func(context.Context) (*private, error)
-
-// await returns the first connection that comes: the one that dial makes, or one
-// that another visitor is done with.
-func (l *pool) await(ctx context.Context, k key, dial dialFunc) (*private, error) {
-	dialCtx, stop := context.WithCancel(ctx)
-	w := &waiter{result: make(chan got, 1), stop: stop}
-	l.mu.Lock()
-	l.waiting[k] = append(l.waiting[k], w)
-	l.mu.Unlock()
-	go func() {
-		defer stop()
-		p, err := dial(dialCtx)
-		l.settle(k, w, got{p, err})
-	}()
-	select {
-	case r := <-w.result:
-		return r.p, r.err
-	case <-ctx.Done():
-		l.abandon(k, w)
-		return nil, context.Cause(ctx)
-	}
 }
 
 // take returns an idle connection that lives, the one used last first: it is
@@ -97,14 +63,11 @@ func (l *pool) take(k key) *private {
 // waited longest, or to keep.
 func (l *pool) put(p *private) {
 	l.mu.Lock()
-	for list := l.waiting[p.key]; len(list) > 0; list = l.waiting[p.key] {
-		w := list[0]
-		l.unwait(p.key, w)
-		if !w.served {
-			l.give(w, got{p: p})
-			l.mu.Unlock()
-			return
-		}
+	if list := l.waiting[p.key]; len(list) > 0 {
+		l.releaseDialLocked(list[0])
+		l.serveLocked(list[0], got{p: p})
+		l.mu.Unlock()
+		return
 	}
 	keep := !l.closed && len(l.idle[p.key]) < l.perKey
 	if keep {
@@ -115,44 +78,6 @@ func (l *pool) put(p *private) {
 	l.mu.Unlock()
 	if !keep {
 		p.release()
-	}
-}
-
-// settle brings a dial's result to who asked for it, or keeps it.
-func (l *pool) settle(k key, w *waiter, r got) {
-	l.mu.Lock()
-	l.unwait(k, w)
-	if !w.served {
-		l.give(w, r)
-		l.mu.Unlock()
-		return
-	}
-	l.mu.Unlock()
-	if r.p != nil {
-		l.put(r.p)
-	}
-}
-
-func (l *pool) give(w *waiter, r got) {
-	w.served = true
-	w.result <- r
-	w.stop()
-}
-
-func (l *pool) abandon(k key, w *waiter) {
-	l.mu.Lock()
-	l.unwait(k, w)
-	w.served = true
-	var p *private
-	select {
-	case r := <-w.result:
-		p = r.p
-	default:
-	}
-	l.mu.Unlock()
-	w.stop()
-	if p != nil {
-		l.put(p)
 	}
 }
 
@@ -176,6 +101,11 @@ func (l *pool) forget(v *Visitor) {
 func (l *pool) close() {
 	l.mu.Lock()
 	l.closed = true
+	for _, list := range l.spare {
+		for _, d := range list {
+			d.stop()
+		}
+	}
 	l.mu.Unlock()
 	l.closeIf(func(key) bool { return true })
 }
@@ -240,19 +170,5 @@ func (l *pool) sweep() {
 	}
 	if more {
 		l.sweepLaterLocked()
-	}
-}
-
-func (l *pool) unwait(k key, w *waiter) {
-	list := l.waiting[k]
-	for i, other := range list {
-		if other == w {
-			if list = append(list[:i:i], list[i+1:]...); len(list) == 0 {
-				delete(l.waiting, k)
-			} else {
-				l.waiting[k] = list
-			}
-			return
-		}
 	}
 }

@@ -184,6 +184,7 @@ func (e *Standard) connection(ctx context.Context, call *carriedCall, header htt
 		get = e.pool.await
 	}
 	return get(ctx, k, func(ctx context.Context) (*private, error) {
+		defer call.Trip.Started() // its request may be over already
 		return e.dial(ctx, call, k.visitor)
 	})
 }
@@ -200,10 +201,12 @@ func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (
 			e.keep(conn) // it has served nobody yet: it is as good for the next one
 			return nil, context.Cause(ctx)
 		}
-		ex, err := conn.Start(ctx, startOf(call.Call, &r.Claim))
+		// From here on it costs less to have it and keep it than to give it up.
+		begun := context.WithoutCancel(ctx)
+		ex, err := conn.Start(begun, startOf(call.Call, &r.Claim))
 		if err == nil && conn.Spare {
 			// It may have died unnoticed. A request must not be what finds out.
-			err = ex.AwaitAck(ctx)
+			err = ex.AwaitAck(begun) // not for long: ErrAckTimeout
 		}
 		if err != nil {
 			conn.Discard()
