@@ -104,8 +104,11 @@ func rewrite(r *httputil.ProxyRequest) {
 // flushedByProxy holds for answers that ReverseProxy passes on byte by byte, from
 // a goroutine of its own too: nobody else may flush them.
 func flushedByProxy(res *http.Response) bool {
+	if res.ContentLength < 0 {
+		return true
+	}
 	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
-	return res.ContentLength < 0 || kind == "text/event-stream"
+	return kind == "text/event-stream"
 }
 
 // RoundTrip implements http.RoundTripper for ReverseProxy.
@@ -143,8 +146,9 @@ func (e *Standard) RoundTrip(out *http.Request) (*http.Response, error) {
 func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBody, n int) (res *http.Response, counts bool, err error) {
 	ctx := out.Context()
 	req := *out
-	req.Header, req.Trailer = out.Header.Clone(), out.Trailer.Clone()
 	if body != nil {
+		// A failed attempt may still be at its body, and so at these, when the next begins.
+		req.Header, req.Trailer = out.Header.Clone(), out.Trailer.Clone()
 		if req.Body = body.from(req.Trailer); req.Body == (io.ReadCloser)(nil) {
 			return nil, true, errNotRepeatable
 		}
