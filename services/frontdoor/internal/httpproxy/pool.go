@@ -92,7 +92,8 @@ func (l *pool) expire(p *private) {
 	}
 }
 
-// forget ends the idle connections that were one visitor's alone.
+// forget ends the idle connections that were one visitor's alone, and the dials
+// that nobody waits for any more.
 func (l *pool) forget(v *Visitor) {
 	l.closeIf(func(k key) bool { return k.visitor == v })
 }
@@ -101,11 +102,6 @@ func (l *pool) forget(v *Visitor) {
 func (l *pool) close() {
 	l.mu.Lock()
 	l.closed = true
-	for _, list := range l.spare {
-		for _, d := range list {
-			d.stop()
-		}
-	}
 	l.mu.Unlock()
 	l.closeIf(func(key) bool { return true })
 }
@@ -113,6 +109,13 @@ func (l *pool) close() {
 func (l *pool) closeIf(match func(key) bool) {
 	var list []*private
 	l.mu.Lock()
+	for k, dials := range l.spare {
+		if match(k) {
+			for _, d := range dials {
+				d.stop()
+			}
+		}
+	}
 	for k, idle := range l.idle {
 		if match(k) {
 			list = append(list, idle...)
