@@ -216,6 +216,16 @@ func (e *ServerExchange) readPayload(p []byte) (int, error) {
 	return n, nil
 }
 
+// Pending says whether the agent has sent something that nobody has read yet, or
+// has closed the connection. It costs less than to find out by Read, and tells
+// less: there may be nothing in it for the reader.
+func (e *ServerExchange) Pending() bool {
+	e.s.mu.Lock()
+	over := e.readErr != nil
+	e.s.mu.Unlock()
+	return over || pending(e.s.conn)
+}
+
 // readError prefers the reason why reading has ended to what a read returned:
 // Close interrupts readers by a deadline.
 func (e *ServerExchange) readError(err error) error {

@@ -64,6 +64,9 @@ func New(ctx context.Context, cfg Config, exporter sdktrace.SpanExporter) (*Tele
 			return nil, err
 		}
 	}
+	if exporter == nil && defaultSampler() {
+		return &Telemetry{Tracer: unexported{}, Propagator: edge{}, shutdown: nothing}, nil
+	}
 	res, err := newResource(ctx, cfg, shared)
 	if err != nil {
 		return nil, fmt.Errorf("describe the process for tracing: %w", err)
@@ -85,9 +88,11 @@ func Noop() *Telemetry {
 	return &Telemetry{
 		Tracer:     noop.NewTracerProvider(),
 		Propagator: edge{},
-		shutdown:   func(context.Context) error { return nil },
+		shutdown:   nothing,
 	}
 }
+
+func nothing(context.Context) error { return nil }
 
 // Shutdown exports what is left, for at most 5 s or until ctx ends.
 func (t *Telemetry) Shutdown(ctx context.Context) error {

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	spareEach = 8    // unused connections kept of one agent
+	spareEach = 8    // unused connections kept of one agent, or as many as it has in use
 	spareAll  = 1024 // and of all
 )
 
@@ -101,7 +101,7 @@ func (s *conns) removeLocked(c *Conn) {
 // put keeps a connection for the next visitor, or closes it.
 func (s *conns) put(c *Conn) {
 	s.mu.Lock()
-	keep := !s.closed && c.Idle() && len(s.spare[c.Agent]) < spareEach && s.spares < spareAll
+	keep := !s.closed && c.Idle() && s.wantedLocked(c.Agent)
 	if keep {
 		s.spare[c.Agent] = append(s.spare[c.Agent], c)
 		s.spares++
@@ -111,6 +111,15 @@ func (s *conns) put(c *Conn) {
 	if !keep {
 		c.Discard()
 	}
+}
+
+// wantedLocked says that one more spare connection of the agent may be of use.
+// Where many are in use, visitors come and go by the dozen: each surplus of one
+// moment is a want of the next, and must not cost a handshake each time.
+func (s *conns) wantedLocked(agent route.Agent) bool {
+	spare := len(s.spare[agent])
+	inUse := len(s.live[agent]) - spare - 1 // without the one in question
+	return spare < max(spareEach, inUse) && s.spares < spareAll
 }
 
 // take returns the spare connection of the agent that came last, nil if there

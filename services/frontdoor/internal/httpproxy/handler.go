@@ -103,7 +103,9 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return err
 	}
-	trace.SpanFromContext(ctx).SetAttributes(attribute.String("http.route", host))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.String("http.route", host))
+	}
 	if err := h.limits.enter(host); err != nil {
 		return err
 	}
@@ -184,35 +186,41 @@ func (h *Handler) fail(ctx context.Context, w *recorder, r *http.Request, err er
 
 // account closes the request's books: span and one line of log.
 func (h *Handler) account(ctx context.Context, span trace.Span, r *http.Request, w *recorder, began time.Time, crash any) {
-	if w.status != 0 {
+	if w.status != 0 && span.IsRecording() {
 		span.SetAttributes(attribute.Int("http.response.status_code", w.status))
 	}
-	attrs := []slog.Attr{
-		slog.String("method", methodName(r.Method)), slog.String("host", r.Host),
-		slog.String("client", r.RemoteAddr), slog.Int("status", w.status),
-		slog.Int64("bytes", w.bytes), slog.Duration("took", time.Since(began)),
+	level, outcome := judge(ctx, span, w, crash)
+	took := time.Since(began)
+	if h.log.Enabled(ctx, level) {
+		h.log.LogAttrs(ctx, level, "request", append([]slog.Attr{
+			slog.String("method", methodName(r.Method)), slog.String("host", r.Host),
+			slog.String("client", r.RemoteAddr), slog.Int("status", w.status),
+			slog.Int64("bytes", w.bytes), slog.Duration("took", took),
+		}, outcome...)...)
 	}
-	level := slog.LevelDebug
+	h.deps.Observe(w.status, w.reason, took)
+}
+
+// judge says how a request that is over has ended, to the span and for the log.
+func judge(ctx context.Context, span trace.Span, w *recorder, crash any) (slog.Level, []slog.Attr) {
 	switch {
 	case crash != nil && crash != http.ErrAbortHandler: //nolint:errorlint // a panic value, compared as net/http does
-		level = slog.LevelError
-		attrs = append(attrs, slog.Any("panic", crash))
 		span.SetStatus(codes.Error, "panic")
+		return slog.LevelError, []slog.Attr{slog.Any("panic", crash)}
 	case ctx.Err() != nil:
-		attrs = append(attrs, slog.Bool("visitor_gone", true))
+		return slog.LevelDebug, []slog.Attr{slog.Bool("visitor_gone", true)}
 	case crash != nil:
-		level = slog.LevelWarn
 		w.reason = errs.ReasonUpstreamBadReply
-		attrs = append(attrs, slog.String("code", string(w.reason)), slog.String("error", "the answer broke off"))
 		span.SetStatus(codes.Error, "the answer broke off")
-	case w.reason != "":
-		if w.status >= 500 {
-			level = slog.LevelWarn
-			span.SetStatus(codes.Error, string(w.reason))
-		}
-		span.SetAttributes(attribute.String("dialback.error", string(w.reason)))
-		attrs = append(attrs, slog.String("code", string(w.reason)), slog.Any("error", w.cause))
+		return slog.LevelWarn, []slog.Attr{slog.String("code", string(w.reason)), slog.String("error", "the answer broke off")}
+	case w.reason == "":
+		return slog.LevelDebug, nil
 	}
-	h.log.LogAttrs(ctx, level, "request", attrs...)
-	h.deps.Observe(w.status, w.reason, time.Since(began))
+	level := slog.LevelDebug
+	if w.status >= 500 {
+		level = slog.LevelWarn
+		span.SetStatus(codes.Error, string(w.reason))
+	}
+	span.SetAttributes(attribute.String("dialback.error", string(w.reason)))
+	return level, []slog.Attr{slog.String("code", string(w.reason)), slog.Any("error", w.cause)}
 }

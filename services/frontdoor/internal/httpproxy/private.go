@@ -16,6 +16,8 @@ const (
 	writeBuffer = 8 << 10
 	// maxReplyHead bounds the head of a service's answer.
 	maxReplyHead = 256 << 10
+	// listenFor is how long it takes to read what has arrived.
+	listenFor = 5 * time.Millisecond
 )
 
 // private is a private connection at the far end of an exchange. One request
@@ -32,8 +34,9 @@ type private struct {
 	keep   func(*dialback.Conn) // takes the connection when the exchange has ended
 
 	// While it is idle:
-	timer *time.Timer
-	awake chan bool // what the watch has found: true if the connection lives
+	idleSince time.Time
+	timer     *time.Timer // nil: nobody watches it
+	awake     chan bool   // what the watch has found: true if the connection lives
 }
 
 func newPrivate(k key, conn *dialback.Conn, ex *proxyconn.ServerExchange, born trace.SpanContext, keep func(*dialback.Conn)) *private {
@@ -44,15 +47,13 @@ func newPrivate(k key, conn *dialback.Conn, ex *proxyconn.ServerExchange, born t
 	}
 }
 
-// sleep watches an idle connection: its end, and bytes that nobody asked for,
+// watch looks at an idle connection: its end, and bytes that nobody asked for,
 // end it. gone is called then, and when it has been idle for long.
-func (p *private) sleep(limit time.Duration, gone func()) {
+func (p *private) watch(limit time.Duration, gone func()) {
 	p.awake = make(chan bool, 1)
 	p.timer = time.AfterFunc(limit, gone)
 	go func() {
-		var b [1]byte
-		_, err := p.ex.Read(b[:])
-		alive := isTimeout(err)
+		alive := p.silent()
 		p.awake <- alive
 		if !alive {
 			gone()
@@ -60,13 +61,30 @@ func (p *private) sleep(limit time.Duration, gone func()) {
 	}()
 }
 
-// wake ends the watch and reports whether the connection lives.
+func (p *private) watched() bool { return p.timer != nil }
+
+// silent reads up to the deadline and reports whether there was nothing.
+func (p *private) silent() bool {
+	var b [1]byte
+	_, err := p.ex.Read(b[:])
+	return isTimeout(err)
+}
+
+// wake ends the idle time and reports whether the connection lives.
 func (p *private) wake() bool {
+	if !p.watched() {
+		return !p.ex.Pending() || p.listen()
+	}
 	p.timer.Stop()
+	p.timer = nil
 	_ = p.ex.SetReadDeadline(time.Unix(1, 0))
-	alive := <-p.awake
-	p.awake <- alive
-	return alive && p.ex.SetReadDeadline(time.Time{}) == nil
+	return <-p.awake && p.ex.SetReadDeadline(time.Time{}) == nil
+}
+
+// listen hears what the agent has said: its end, or what needs no attention.
+func (p *private) listen() bool {
+	_ = p.ex.SetReadDeadline(time.Now().Add(listenFor))
+	return p.silent() && p.ex.SetReadDeadline(time.Time{}) == nil
 }
 
 // release gives the connection up: in order if it is between two requests, else

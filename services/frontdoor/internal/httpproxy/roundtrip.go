@@ -53,9 +53,10 @@ type passage struct {
 	req *http.Request
 	passageOptions
 	unhook  func() bool   // takes the visitor's context off
-	proceed chan struct{} // closed when the body may go
-	final   chan struct{} // closed when the answer's head is there
-	written chan error    // holds what writing came to
+	proceed chan struct{} // closed when a body that is held back may go; nil: there is none
+	final   chan struct{} // closed when the answer's head is there; nil as well
+	written chan error    // holds what writing a body came to; nil: there is none
+	sent    error         // what writing came to, if there is none
 	once    sync.Once     // of end
 
 	mu       sync.Mutex
@@ -69,6 +70,7 @@ type passageOptions struct {
 	answerTimeout time.Duration // from the end of the request to the answer's head; 0: no limit
 	inspect       func(*http.Response)
 	settled       func(p *private, reusable bool) // called once, when the answer is over
+	flush         func()                          // sends the visitor what has been written for him
 }
 
 // roundTrip sends the request and reads the head of its answer. The answer's
@@ -80,15 +82,14 @@ func (p *private) roundTrip(ctx context.Context, req *http.Request, rq *proxyv1.
 		p.release()
 		return nil, &failure{err: err, unsent: true}
 	}
-	g := &passage{
-		p: p, req: req, passageOptions: o,
-		proceed: make(chan struct{}), final: make(chan struct{}), written: make(chan error, 1),
-	}
+	g := &passage{p: p, req: req, passageOptions: o}
 	g.unhook = context.AfterFunc(ctx, func() { p.ex.Reset(proxyv1.Code_CODE_VISITOR_GONE) })
 	g.send()
 	res, err := g.receive(ctx)
 	err = g.judge(err)
-	close(g.final)
+	if g.final != nil {
+		close(g.final)
+	}
 	if err != nil {
 		f := &failure{err: err, delivered: p.ex.RequestDelivered()}
 		g.end(false)
@@ -116,16 +117,18 @@ func (g *passage) judge(err error) error {
 // send writes the request, its body beside whatever the answer does.
 func (g *passage) send() {
 	if g.req.Body == nil || g.req.Body == http.NoBody {
-		g.write()
+		g.sent = g.write()
 		return
 	}
 	if g.req.Header.Get("Expect") != "" {
+		g.proceed, g.final = make(chan struct{}), make(chan struct{})
 		g.req.Body = &gated{ReadCloser: g.req.Body, open: g.proceed, deny: g.final}
 	}
-	go g.write()
+	g.written = make(chan error, 1)
+	go func() { g.written <- g.write() }()
 }
 
-func (g *passage) write() {
+func (g *passage) write() error {
 	err := g.req.Write(g.p.out)
 	if err == nil {
 		err = g.p.out.Flush()
@@ -138,7 +141,7 @@ func (g *passage) write() {
 		// The visitor's side has failed: nobody will want the answer.
 		g.p.ex.Reset(proxyv1.Code_CODE_VISITOR_GONE)
 	}
-	g.written <- err
+	return err
 }
 
 // await bounds the wait for the head that begins when the request has gone.
@@ -161,7 +164,7 @@ func (g *passage) await() {
 // receive reads heads up to the final one.
 func (g *passage) receive(ctx context.Context) (*http.Response, error) {
 	trace := httptrace.ContextClientTrace(ctx)
-	var proceed sync.Once
+	proceeded := false
 	for range maxInformational {
 		g.p.head.left = maxReplyHead
 		res, err := http.ReadResponse(g.p.in, g.req)
@@ -186,9 +189,10 @@ func (g *passage) receive(ctx context.Context) (*http.Response, error) {
 				return nil, err
 			}
 		}
-		if res.StatusCode == http.StatusContinue {
+		if res.StatusCode == http.StatusContinue && g.proceed != nil && !proceeded {
 			// Now, not before the visitor was told: reading the body would tell him again.
-			proceed.Do(func() { close(g.proceed) })
+			proceeded = true
+			close(g.proceed)
 		}
 	}
 	return nil, errInformational
@@ -205,7 +209,11 @@ func (g *passage) adopt(res *http.Response) {
 		g.end(framed)
 		return
 	}
-	res.Body = &answer{ReadCloser: res.Body, passage: g, framed: framed}
+	a := &answer{ReadCloser: res.Body, passage: g, framed: framed}
+	if !flushedByProxy(res) {
+		a.beforeWait = g.flush
+	}
+	res.Body = a
 }
 
 // end settles what becomes of the connection. It may be used again only if
@@ -225,6 +233,14 @@ func (g *passage) end(whole bool) {
 }
 
 func (g *passage) allWritten() bool {
+	if g.written == nil {
+		return g.sent == nil
+	}
+	select {
+	case err := <-g.written:
+		return err == nil
+	default:
+	}
 	timer := time.NewTimer(writeGrace)
 	defer timer.Stop()
 	select {
@@ -248,10 +264,16 @@ func (g *passage) stopped() bool {
 type answer struct {
 	io.ReadCloser
 	*passage
-	framed bool
+	framed     bool
+	beforeWait func() // nil: nothing is to be done
 }
 
+// Read lets what has come go on to the visitor before it waits for more. A short
+// answer, which came whole, so leaves in one piece.
 func (a *answer) Read(b []byte) (int, error) {
+	if a.beforeWait != nil && a.p.in.Buffered() == 0 {
+		a.beforeWait()
+	}
 	n, err := a.ReadCloser.Read(b)
 	if err != nil {
 		a.end(err == io.EOF && a.framed)

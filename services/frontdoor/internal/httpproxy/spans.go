@@ -31,15 +31,19 @@ func (t *tracing) begin(r *http.Request) (context.Context, trace.Span) {
 	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !t.trusted.Contain(r.RemoteAddr) {
 		ctx = trace.ContextWithRemoteSpanContext(r.Context(), parent.WithTraceFlags(t.ownFlags(r.Context())))
 	}
-	return t.tracer.Start(ctx, methodName(r.Method), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-		attribute.String("http.request.method", methodName(r.Method)),
-		attribute.String("url.scheme", schemeOf(r)),
-		attribute.String("url.path", r.URL.Path),
-		attribute.String("server.address", r.Host),
-		attribute.String("client.address", r.RemoteAddr),
-		attribute.String("network.protocol.version", protocolVersion(r)),
-		attribute.String("user_agent.original", r.UserAgent()),
-	))
+	ctx, span := t.tracer.Start(ctx, methodName(r.Method), trace.WithSpanKind(trace.SpanKindServer))
+	if span.IsRecording() {
+		span.SetAttributes(
+			attribute.String("http.request.method", methodName(r.Method)),
+			attribute.String("url.scheme", schemeOf(r)),
+			attribute.String("url.path", r.URL.Path),
+			attribute.String("server.address", r.Host),
+			attribute.String("client.address", r.RemoteAddr),
+			attribute.String("network.protocol.version", protocolVersion(r)),
+			attribute.String("user_agent.original", r.UserAgent()),
+		)
+	}
+	return ctx, span
 }
 
 // ownFlags are the flags that a trace of our own would have. The span that
@@ -51,6 +55,9 @@ func (t *tracing) ownFlags(ctx context.Context) trace.TraceFlags {
 
 // lookup records how the route was found.
 func (t *tracing) lookup(ctx context.Context, began time.Time, trip *reach.Trip, revision int64, age time.Duration, err error) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return
+	}
 	_, span := t.tracer.Start(ctx, "route.lookup", trace.WithTimestamp(began), trace.WithAttributes(
 		attribute.Int64("dialback.route.revision", revision),
 		attribute.Int64("dialback.route.age_ms", age.Milliseconds()),
@@ -67,19 +74,24 @@ func (t *tracing) lookup(ctx context.Context, began time.Time, trip *reach.Trip,
 
 // forAgent allots the id of the span that the agent will make of this request,
 // writes it into the headers, so that the service's spans become its children,
-// and returns what the agent needs to make it. header may be nil.
+// and returns what the agent needs to make it: nothing where our own span is not
+// recorded. header may be nil.
 func (t *tracing) forAgent(ctx context.Context, header http.Header, agentID string) *proxyv1.Req {
 	own := trace.SpanContextFromContext(ctx)
 	if header != nil {
-		header.Del("Traceparent")
-		header.Del("Tracestate")
+		delete(header, "Traceparent")
+		delete(header, "Tracestate")
 	}
-	if !own.IsValid() {
+	recorded := trace.SpanFromContext(ctx).IsRecording()
+	if !own.IsValid() || header == nil && !recorded {
 		return &proxyv1.Req{}
 	}
 	id := telemetry.NewSpanID()
 	if header != nil {
 		t.propagator.Inject(trace.ContextWithSpanContext(ctx, own.WithSpanID(id)), propagation.HeaderCarrier(header))
+	}
+	if !recorded {
+		return &proxyv1.Req{}
 	}
 	tc := telemetry.Inject(ctx)
 	if key := t.macKey(); len(key) > 0 {
@@ -91,6 +103,9 @@ func (t *tracing) forAgent(ctx context.Context, header http.Header, agentID stri
 // connected notes which connection the request got. One that was dialled for an
 // earlier request is linked to that one's trace.
 func connected(span trace.Span, served int, born trace.SpanContext) {
+	if !span.IsRecording() {
+		return
+	}
 	span.SetAttributes(attribute.Bool("proxy.reused", served > 0))
 	if served > 0 && born.IsValid() {
 		span.AddLink(trace.Link{SpanContext: born})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -43,11 +44,10 @@ func NewStandard(cfg Config, keep func(*dialback.Conn), log *slog.Logger) *Stand
 		pool: newPool(cfg.IdlePrivate, idlePerKey), retries: newRetries(),
 	}
 	e.proxy = &httputil.ReverseProxy{
-		Rewrite:       rewrite,
-		Transport:     e,
-		FlushInterval: -1,
-		BufferPool:    buffers{},
-		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Rewrite:    rewrite,
+		Transport:  e,
+		BufferPool: buffers{},
+		ErrorLog:   slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			carried(r.Context()).err = err
 		},
@@ -58,8 +58,11 @@ func NewStandard(cfg Config, keep func(*dialback.Conn), log *slog.Logger) *Stand
 // carriedCall is a call on its way through ReverseProxy.
 type carriedCall struct {
 	*Call
-	err error
+	visitor *http.ResponseController
+	err     error
 }
+
+func (c *carriedCall) flush() { _ = c.visitor.Flush() } // an error comes again with the next write
 
 type carriedKey struct{}
 
@@ -69,9 +72,9 @@ func carried(ctx context.Context) *carriedCall {
 
 // Serve implements Engine.
 func (e *Standard) Serve(w http.ResponseWriter, call *Call) error {
-	c := &carriedCall{Call: call}
+	c := &carriedCall{Call: call, visitor: http.NewResponseController(w)}
 	// Answers come while the body goes: an early one must not wait for it.
-	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 always is, and says that it cannot
+	_ = c.visitor.EnableFullDuplex() // HTTP/2 always is, and says that it cannot
 	e.proxy.ServeHTTP(w, call.In.WithContext(context.WithValue(call.In.Context(), carriedKey{}, c)))
 	return c.err
 }
@@ -96,6 +99,16 @@ func rewrite(r *httputil.ProxyRequest) {
 		r.Out.TransferEncoding = []string{"chunked"}
 	}
 	carried(r.In.Context()).Rewrite(r.Out.Header)
+}
+
+// flushedByProxy holds for answers that ReverseProxy passes on byte by byte, from
+// a goroutine of its own too: nobody else may flush them.
+func flushedByProxy(res *http.Response) bool {
+	if res.ContentLength < 0 {
+		return true
+	}
+	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	return kind == "text/event-stream"
 }
 
 // RoundTrip implements http.RoundTripper for ReverseProxy.
@@ -133,8 +146,9 @@ func (e *Standard) RoundTrip(out *http.Request) (*http.Response, error) {
 func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBody, n int) (res *http.Response, counts bool, err error) {
 	ctx := out.Context()
 	req := *out
-	req.Header, req.Trailer = out.Header.Clone(), out.Trailer.Clone()
 	if body != nil {
+		// A failed attempt may still be at its body, and so at these, when the next begins.
+		req.Header, req.Trailer = out.Header.Clone(), out.Trailer.Clone()
 		if req.Body = body.from(req.Trailer); req.Body == (io.ReadCloser)(nil) {
 			return nil, true, errNotRepeatable
 		}
@@ -154,6 +168,7 @@ func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBod
 			}
 		},
 		settled: e.settled,
+		flush:   call.flush,
 	})
 	var f *failure
 	stale := used && errors.As(err, &f) && f.unsent
@@ -173,6 +188,7 @@ func (e *Standard) connection(ctx context.Context, call *carriedCall, header htt
 		get = e.pool.await
 	}
 	return get(ctx, k, func(ctx context.Context) (*private, error) {
+		defer call.Trip.Started() // its request may be over already
 		return e.dial(ctx, call, k.visitor)
 	})
 }
@@ -189,10 +205,12 @@ func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (
 			e.keep(conn) // it has served nobody yet: it is as good for the next one
 			return nil, context.Cause(ctx)
 		}
-		ex, err := conn.Start(ctx, startOf(call.Call, &r.Claim))
+		// From here on it costs less to have it and keep it than to give it up.
+		begun := context.WithoutCancel(ctx)
+		ex, err := conn.Start(begun, startOf(call.Call, &r.Claim))
 		if err == nil && conn.Spare {
 			// It may have died unnoticed. A request must not be what finds out.
-			err = ex.AwaitAck(ctx)
+			err = ex.AwaitAck(begun) // not for long: ErrAckTimeout
 		}
 		if err != nil {
 			conn.Discard()
