@@ -42,7 +42,6 @@ func TestAnEndpointWithAPassword(t *testing.T) {
 func TestCommandLinesThatCannotWork(t *testing.T) {
 	t.Parallel()
 	server := harness.StartServer(t, nil)
-	env := harness.Home(t.TempDir())
 	for name, c := range map[string]struct {
 		program string
 		args    []string
@@ -58,7 +57,7 @@ func TestCommandLinesThatCannotWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			code, out := harness.Run(t, env, harness.Bin(c.program), c.args...)
+			code, out := harness.Run(t, harness.Home(t.TempDir()), harness.Bin(c.program), c.args...)
 			if code != c.exit || !strings.Contains(out, c.says) {
 				t.Errorf("exit %d, want %d and %q:\n%s", code, c.exit, c.says, out)
 			}
