@@ -101,7 +101,7 @@ func Spans(t testing.TB) *SpanSink {
 // before it.
 func (s *SpanSink) Addr() string { return s.addr }
 
-// Exporter returns an exporter to this collector, until the test's end: the second
+// Exporter returns an exporter to this collector, until the test's end: the third
 // argument of telemetry.New.
 func (s *SpanSink) Exporter() sdktrace.SpanExporter {
 	s.t.Helper()

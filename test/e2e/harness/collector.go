@@ -1,95 +1,39 @@
 package harness
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	collectorv1 "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/grpc"
+	"github.com/dialback/dialback/internal/testkit"
 )
 
 // Collector is an OTLP receiver that keeps what it gets.
-type Collector struct {
-	collectorv1.UnimplementedTraceServiceServer
-	addr string
-
-	mu    sync.Mutex
-	spans []*Span
-}
+type Collector struct{ *testkit.SpanSink }
 
 // Span is a span as a test looks at it: ids are hexadecimal.
 type Span struct {
 	Service, Name, Kind   string
 	TraceID, ID, ParentID string
 	Links                 []string // trace ids
-	Attributes            map[string]string
 }
 
 // StartCollector starts a receiver on loopback.
 func StartCollector(t testing.TB) *Collector {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &Collector{addr: l.Addr().String()}
-	server := grpc.NewServer()
-	collectorv1.RegisterTraceServiceServer(server, c)
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	t.Cleanup(func() {
-		server.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return c
+	return &Collector{testkit.Spans(t)}
 }
 
-// Addr returns "host:port".
-func (c *Collector) Addr() string { return c.addr }
-
-// Export implements OTLP.
-func (c *Collector) Export(_ context.Context, r *collectorv1.ExportTraceServiceRequest) (*collectorv1.ExportTraceServiceResponse, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, resource := range r.GetResourceSpans() {
-		service := ""
-		for _, a := range resource.GetResource().GetAttributes() {
-			if a.GetKey() == "service.name" {
-				service = a.GetValue().GetStringValue()
-			}
-		}
-		for _, scope := range resource.GetScopeSpans() {
-			for _, s := range scope.GetSpans() {
-				c.spans = append(c.spans, newSpan(service, s))
-			}
-		}
-	}
-	return &collectorv1.ExportTraceServiceResponse{}, nil
-}
-
-func newSpan(service string, s *tracev1.Span) *Span {
+func newSpan(s testkit.Span) *Span {
 	span := &Span{
-		Service: service, Name: s.GetName(),
-		Kind:       strings.ToLower(strings.TrimPrefix(s.GetKind().String(), "SPAN_KIND_")),
-		TraceID:    hex.EncodeToString(s.GetTraceId()),
-		ID:         hex.EncodeToString(s.GetSpanId()),
-		ParentID:   hex.EncodeToString(s.GetParentSpanId()),
-		Attributes: map[string]string{},
+		Service: s.Service(), Name: s.GetName(),
+		Kind:    strings.ToLower(strings.TrimPrefix(s.GetKind().String(), "SPAN_KIND_")),
+		TraceID: s.TraceID(), ID: s.SpanID(), ParentID: s.ParentID(),
 	}
 	for _, l := range s.GetLinks() {
 		span.Links = append(span.Links, hex.EncodeToString(l.GetTraceId()))
-	}
-	for _, a := range s.GetAttributes() {
-		span.Attributes[a.GetKey()] = fmt.Sprint(a.GetValue().GetValue())
 	}
 	return span
 }
@@ -109,13 +53,11 @@ func (c *Collector) Trace(t testing.TB, id string, names ...string) *Trace {
 	trace := &Trace{ID: id}
 	for range Attempts(t, func() string { return fmt.Sprintf("want the spans %v of\n%s", names, trace) }) {
 		trace.Spans = nil
-		c.mu.Lock()
-		for _, s := range c.spans {
-			if s.TraceID == id {
-				trace.Spans = append(trace.Spans, s)
+		for _, s := range c.All() {
+			if s.TraceID() == id {
+				trace.Spans = append(trace.Spans, newSpan(s))
 			}
 		}
-		c.mu.Unlock()
 		if !slices.ContainsFunc(names, func(name string) bool { return trace.find(name, "", "") == nil }) {
 			return trace
 		}
