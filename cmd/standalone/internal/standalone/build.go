@@ -26,7 +26,7 @@ const (
 	connectorDrain = time.Second
 )
 
-// build makes the parts, from those that are called to those that call.
+// build makes the parts, none of which runs yet.
 func (s *Server) build() (err error) {
 	// The frontdoor knows which ports it got, and everybody else needs them.
 	if s.parts.frontdoor, err = s.newFrontdoor(); err != nil {
