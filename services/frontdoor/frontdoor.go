@@ -24,6 +24,7 @@ import (
 	"github.com/dialback/dialback/services/frontdoor/internal/dialback"
 	"github.com/dialback/dialback/services/frontdoor/internal/httpproxy"
 	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
+	"github.com/dialback/dialback/services/frontdoor/internal/nodes"
 	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/registryclient"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
@@ -70,6 +71,7 @@ type Frontdoor struct {
 
 	clear, secure *net.TCPListener // clear may be nil
 
+	nodes    *nodes.Table
 	follower *registryclient.Follower
 	node     *registryclient.Node
 	dialer   *dialback.Dialer
@@ -122,7 +124,10 @@ func (f *Frontdoor) wire() {
 		MaxTickets: f.cfg.MaxTickets, MaxConns: f.cfg.MaxConns,
 		Addresses: f.cfg.AgentAddresses, ServerName: f.id + ".proxy." + f.cfg.Domain,
 	}, table, f.deps.Connector, f.log)
-	f.follower = registryclient.NewFollower(f.deps.Registry, table, f.dialer.Links(), f.log)
+	f.nodes = nodes.NewTable(time.Now)
+	f.follower = registryclient.NewFollower(registryclient.FollowerDeps{
+		Registry: f.deps.Registry, Table: table, Nodes: f.nodes, Listener: f.dialer.Links(), Logger: f.log,
+	})
 	f.node = registryclient.NewNode(f.deps.Registry, registryclient.Entry{
 		ID: f.id, AgentAddresses: f.cfg.AgentAddresses,
 		Version: version.Version, Capabilities: httpproxy.Capabilities,

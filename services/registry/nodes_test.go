@@ -2,9 +2,12 @@ package registry_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
@@ -219,3 +222,35 @@ func TestCertificatesSayWhoMayCall(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// Whatever a node says of how it is reached arrives, and outlives its heartbeats.
+func TestWhoWatchesHearsHowANodeIsReached(t *testing.T) {
+	t.Parallel()
+	r := deploy(t).start()
+	w := r.node(tlsconf.RoleFrontdoor, "f0").watch(nil)
+	w.snapshot()
+	n := r.node(tlsconf.RoleFrontdoor, "f1")
+	resp, err := n.nodes.RegisterNode(n.ctx(), &registryv1.RegisterNodeRequest{Node: &registryv1.Node{
+		Id: n.id, State: ready, RelayAddress: "10.0.0.1:7445", AgentAddresses: []string{"f1.example.com:443"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.registration = resp.GetRegistration()
+	for _, state := range []registryv1.NodeState{ready, draining} {
+		if err := n.beat(state); err != nil {
+			t.Fatal(err)
+		}
+		w.until(func(ch *registryv1.Change) bool {
+			got := ch.GetNode()
+			return got.GetId() == n.id && got.GetState() == state && got.GetRelayAddress() == "10.0.0.1:7445" &&
+				slices.Equal(got.GetAgentAddresses(), []string{"f1.example.com:443"})
+		})
+	}
+	_, err = n.nodes.RegisterNode(n.ctx(), &registryv1.RegisterNodeRequest{Node: &registryv1.Node{
+		Id: n.id, State: ready, RelayAddress: strings.Repeat("x", 300),
+	}})
+	if e, ok := errs.From(err); !ok || len(e.Fields()) != 1 || e.Fields()[0].Name != "node.relay_address" {
+		t.Errorf("a relay address of 300 bytes: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package registryclient
 import (
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/services/frontdoor/internal/nodes"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
@@ -53,6 +54,14 @@ func attachmentOf(a *registryv1.Attachment) route.Attachment {
 func connectorOf(n *registryv1.Node) route.Connector {
 	return route.Connector{
 		ID: n.GetId(), Address: n.GetAddress(), Registration: n.GetRegistration(), Synced: n.GetSynced(),
+	}
+}
+
+// nodeOf reads a node; kinds and states have the contract's numbers.
+func nodeOf(n *registryv1.Node) nodes.Node {
+	return nodes.Node{
+		Kind: nodes.Kind(n.GetKind()), ID: n.GetId(), State: nodes.State(n.GetState()),
+		RelayAddress: n.GetRelayAddress(), AgentAddresses: n.GetAgentAddresses(),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/services/frontdoor/internal/nodes"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
@@ -43,20 +44,31 @@ type Listener interface {
 	Cut(agent route.Agent, tunnelID string)
 }
 
-// Follower keeps a table like the registry's. While the registry is away the
-// table is served as it is.
+// FollowerDeps are the registry, and what is kept like it.
+type FollowerDeps struct {
+	Registry grpc.ClientConnInterface
+	Table    *route.Table
+	Nodes    *nodes.Table
+	Listener Listener
+	Logger   *slog.Logger
+}
+
+// Follower keeps tables like the registry's. While the registry is away they
+// are served as they are.
 type Follower struct {
 	client   registryv1.DirectoryServiceClient
 	table    *route.Table
+	nodes    *nodes.Table
 	listener Listener
 	log      *slog.Logger
 	standing chan struct{} // closed when the first snapshot has been applied
 }
 
 // NewFollower returns a follower that Run brings to life.
-func NewFollower(conn grpc.ClientConnInterface, table *route.Table, listener Listener, log *slog.Logger) *Follower {
+func NewFollower(deps FollowerDeps) *Follower {
 	return &Follower{
-		client: registryv1.NewDirectoryServiceClient(conn), table: table, listener: listener, log: log,
+		client: registryv1.NewDirectoryServiceClient(deps.Registry),
+		table:  deps.Table, nodes: deps.Nodes, listener: deps.Listener, log: deps.Logger,
 		standing: make(chan struct{}),
 	}
 }
@@ -136,6 +148,7 @@ func (f *Follower) stream(ctx context.Context, resume bool) error {
 		select {
 		case <-expire.C:
 			f.table.Expire()
+			f.nodes.Expire()
 		default:
 		}
 	}
@@ -145,11 +158,12 @@ func (f *Follower) stream(ctx context.Context, resume bool) error {
 type stepper struct {
 	*Follower
 	snapshot *route.Snapshot // being received; nil: changes are applied at once
+	listed   []nodes.Node    // of the snapshot
 }
 
 func (s *stepper) apply(r *registryv1.WatchResponse) error {
 	if r.GetSnapshot() {
-		s.snapshot = &route.Snapshot{}
+		s.snapshot, s.listed = &route.Snapshot{}, nil
 	}
 	for _, change := range r.GetChanges() {
 		if s.snapshot == nil {
@@ -171,6 +185,7 @@ func (s *stepper) apply(r *registryv1.WatchResponse) error {
 	if !s.table.Replace(snapshot, at) {
 		return fmt.Errorf("the replica's snapshot is older than what is known here: revision %d", at.Revision)
 	}
+	s.nodes.Replace(s.listed)
 	s.listener.Connectors(snapshot.Connectors)
 	s.log.Info("routes received", "endpoints", len(snapshot.Claims), "attachments", len(snapshot.Attachments),
 		"connectors", len(snapshot.Connectors), "revision", at.Revision)
@@ -189,6 +204,7 @@ func (s *stepper) collect(change *registryv1.Change) error {
 	case *registryv1.Change_Attachment:
 		s.snapshot.Attachments = append(s.snapshot.Attachments, attachmentOf(c.Attachment))
 	case *registryv1.Change_Node:
+		s.listed = append(s.listed, nodeOf(c.Node))
 		if c.Node.GetKind() == registryv1.NodeKind_NODE_KIND_CONNECTOR {
 			s.snapshot.Connectors = append(s.snapshot.Connectors, connectorOf(c.Node))
 		}
@@ -212,11 +228,13 @@ func (s *stepper) change(change *registryv1.Change) {
 	case *registryv1.Change_AttachmentVanished:
 		s.table.VanishAttachment(attachmentOf(c.AttachmentVanished))
 	case *registryv1.Change_Node:
+		s.nodes.Put(nodeOf(c.Node))
 		if c.Node.GetKind() == registryv1.NodeKind_NODE_KIND_CONNECTOR {
 			s.table.PutConnector(connectorOf(c.Node))
 			s.listener.Connector(connectorOf(c.Node))
 		}
 	case *registryv1.Change_NodeRemoved:
+		s.nodes.Vanish(nodes.Kind(c.NodeRemoved.GetKind()), c.NodeRemoved.GetId())
 		if c.NodeRemoved.GetKind() == registryv1.NodeKind_NODE_KIND_CONNECTOR {
 			s.table.RemoveConnector(c.NodeRemoved.GetId())
 			s.listener.ConnectorGone(c.NodeRemoved.GetId())

@@ -9,6 +9,7 @@ import (
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/testkit"
+	"github.com/dialback/dialback/services/frontdoor/internal/nodes"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
@@ -32,7 +33,9 @@ func (h *heard) Cut(agent route.Agent, tunnelID string) {
 func newStepper(t *testing.T) (*stepper, *heard) {
 	listener := &heard{}
 	table := route.NewTable(time.Now, func(string) {})
-	return &stepper{Follower: NewFollower(nil, table, listener, testkit.Logger(t))}, listener
+	return &stepper{Follower: NewFollower(FollowerDeps{
+		Table: table, Nodes: nodes.NewTable(time.Now), Listener: listener, Logger: testkit.Logger(t),
+	})}, listener
 }
 
 func claimed(generation uint64) *registryv1.Change {
@@ -149,5 +152,40 @@ func TestNodesComeAndGo(t *testing.T) {
 	}})
 	if !slices.Equal(listener.calls, []string{"+c", "-c"}) {
 		t.Errorf("heard %v", listener.calls)
+	}
+}
+
+// The node table knows frontdoors too, with the addresses at which they are
+// reached, and does not forget who has vanished.
+func TestTheNodeTableIsKept(t *testing.T) {
+	t.Parallel()
+	s, _ := newStepper(t)
+	frontdoor := func(state registryv1.NodeState) *registryv1.Change {
+		return &registryv1.Change{Change: &registryv1.Change_Node{Node: &registryv1.Node{
+			Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, Id: "f", State: state,
+			RelayAddress: "10.0.0.1:7445", AgentAddresses: []string{"f.example.com:443"},
+		}}}
+	}
+	s.must(t, &registryv1.WatchResponse{Snapshot: true, Changes: []*registryv1.Change{frontdoor(registryv1.NodeState_NODE_STATE_READY), connector()}})
+	if s.nodes.Frontdoor("f") != nil {
+		t.Error("half a snapshot counts")
+	}
+	s.must(t, &registryv1.WatchResponse{Position: position(1)})
+	f := s.nodes.Frontdoor("f")
+	if f == nil || f.State != nodes.Ready || f.RelayAddress != "10.0.0.1:7445" || !slices.Equal(f.AgentAddresses, []string{"f.example.com:443"}) {
+		t.Fatalf("frontdoor: %+v", f)
+	}
+	if s.nodes.Connector("c") == nil {
+		t.Error("no connector")
+	}
+	s.must(t, &registryv1.WatchResponse{Position: position(2), Changes: []*registryv1.Change{frontdoor(registryv1.NodeState_NODE_STATE_DRAINING)}})
+	if f := s.nodes.Frontdoor("f"); f == nil || f.State != nodes.Draining {
+		t.Errorf("draining: %+v", f)
+	}
+	s.must(t, &registryv1.WatchResponse{Position: position(3), Changes: []*registryv1.Change{{
+		Change: &registryv1.Change_NodeRemoved{NodeRemoved: &registryv1.NodeRemoved{Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, Id: "f"}},
+	}}})
+	if f := s.nodes.Frontdoor("f"); f == nil || f.VanishedAt.IsZero() {
+		t.Errorf("vanished: %+v", f)
 	}
 }

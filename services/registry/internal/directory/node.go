@@ -32,6 +32,7 @@ type Node struct {
 	State          NodeState
 	Address        string
 	AgentAddresses []string
+	RelayAddress   string
 	Version        string
 	Capabilities   []string
 }

@@ -108,7 +108,7 @@ func encodeNode(n directory.Node, registration int64) (string, error) {
 	return encode(&storagev1.Node{Node: &registryv1.Node{
 		Kind: registryv1.NodeKind(n.Kind), Id: n.ID, State: registryv1.NodeState(n.State),
 		Address: n.Address, AgentAddresses: n.AgentAddresses, Version: n.Version,
-		Capabilities: n.Capabilities, Registration: registration,
+		Capabilities: n.Capabilities, RelayAddress: n.RelayAddress, Registration: registration,
 	}})
 }
 
@@ -128,7 +128,7 @@ func nodeOf(m *registryv1.Node) directory.Node {
 	return directory.Node{
 		Kind: directory.NodeKind(m.GetKind()), ID: m.GetId(), State: directory.NodeState(m.GetState()),
 		Address: m.GetAddress(), AgentAddresses: m.GetAgentAddresses(),
-		Version: m.GetVersion(), Capabilities: m.GetCapabilities(),
+		RelayAddress: m.GetRelayAddress(), Version: m.GetVersion(), Capabilities: m.GetCapabilities(),
 	}
 }
 

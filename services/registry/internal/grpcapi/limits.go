@@ -74,6 +74,7 @@ func checkNode(n *registryv1.Node) error {
 	return check(
 		when(state != registryv1.NodeState_NODE_STATE_READY && state != registryv1.NodeState_NODE_STATE_DRAINING, "node.state", "want ready or draining"),
 		when(len(n.GetAddress()) > maxAddress, "node.address", "too long"),
+		when(len(n.GetRelayAddress()) > maxAddress, "node.relay_address", "too long"),
 		when(!fewOf(n.GetAgentAddresses(), maxAddresses, maxAddress), "node.agent_addresses", "at most 16, each host:port"),
 		when(len(n.GetVersion()) > maxName, "node.version", "at most 64 bytes"),
 		when(!fewShort(n.GetCapabilities(), maxCapabilities), "node.capabilities", "at most 64, of 1 to 64 bytes"),

@@ -42,7 +42,7 @@ func (s *Nodes) RegisterNode(ctx context.Context, req *registryv1.RegisterNodeRe
 	registration, err := s.store.RegisterNode(ctx, directory.Node{
 		Kind: c.kind, ID: n.GetId(), State: directory.NodeState(n.GetState()),
 		Address: n.GetAddress(), AgentAddresses: n.GetAgentAddresses(),
-		Version: n.GetVersion(), Capabilities: n.GetCapabilities(),
+		RelayAddress: n.GetRelayAddress(), Version: n.GetVersion(), Capabilities: n.GetCapabilities(),
 	}, s.ttl)
 	if err != nil {
 		return nil, err

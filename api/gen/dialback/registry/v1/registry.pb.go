@@ -203,7 +203,10 @@ type Node struct {
 	// The registration (lease) that this record belongs to.
 	Registration int64 `protobuf:"varint,8,opt,name=registration,proto3" json:"registration,omitempty"`
 	// A connector that has attached all it has under this registration.
-	Synced        bool `protobuf:"varint,9,opt,name=synced,proto3" json:"synced,omitempty"`
+	Synced bool `protobuf:"varint,9,opt,name=synced,proto3" json:"synced,omitempty"`
+	// "host:port" at which frontdoors hand over agents' connections to it, still
+	// encrypted; empty: it takes none.
+	RelayAddress  string `protobuf:"bytes,10,opt,name=relay_address,json=relayAddress,proto3" json:"relay_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -299,6 +302,13 @@ func (x *Node) GetSynced() bool {
 		return x.Synced
 	}
 	return false
+}
+
+func (x *Node) GetRelayAddress() string {
+	if x != nil {
+		return x.RelayAddress
+	}
+	return ""
 }
 
 type RegisterNodeRequest struct {
@@ -1891,7 +1901,7 @@ var File_dialback_registry_v1_registry_proto protoreflect.FileDescriptor
 
 const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\n" +
-	"#dialback/registry/v1/registry.proto\x12\x14dialback.registry.v1\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1bdialback/auth/v1/auth.proto\x1a\x1ddialback/proxy/v1/proxy.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n" +
+	"#dialback/registry/v1/registry.proto\x12\x14dialback.registry.v1\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1bdialback/auth/v1/auth.proto\x1a\x1ddialback/proxy/v1/proxy.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x02\n" +
 	"\x04Node\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.dialback.registry.v1.NodeKindR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x125\n" +
@@ -1901,7 +1911,9 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12\"\n" +
 	"\fcapabilities\x18\a \x03(\tR\fcapabilities\x12\"\n" +
 	"\fregistration\x18\b \x01(\x03R\fregistration\x12\x16\n" +
-	"\x06synced\x18\t \x01(\bR\x06synced\"E\n" +
+	"\x06synced\x18\t \x01(\bR\x06synced\x12#\n" +
+	"\rrelay_address\x18\n" +
+	" \x01(\tR\frelayAddress\"E\n" +
 	"\x13RegisterNodeRequest\x12.\n" +
 	"\x04node\x18\x01 \x01(\v2\x1a.dialback.registry.v1.NodeR\x04node\"r\n" +
 	"\x14RegisterNodeResponse\x12\"\n" +
