@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/telemetry"
@@ -36,9 +37,17 @@ type ServerConfig struct {
 	TLS *tls.Config
 	// Methods says who may call what.
 	Methods Methods
-	Logger  *slog.Logger
+	// Validator checks every message of a caller before its method sees it; nil:
+	// none does, for services whose protos have no rules.
+	Validator Validator
+	Logger    *slog.Logger
 	// Telemetry makes the spans of calls; nil: none.
 	Telemetry *telemetry.Telemetry
+}
+
+// Validator checks a message against the rules of its proto.
+type Validator interface {
+	Validate(m proto.Message) error
 }
 
 // Server is a grpc.Server that refuses to serve what nobody may call.
@@ -47,9 +56,9 @@ type Server struct {
 	methods Methods
 }
 
-// NewServer returns a server with the chain: recover, errors, authorize.
+// NewServer returns a server with the chain: recover, errors, authorize, validate.
 func NewServer(c ServerConfig, opts ...grpc.ServerOption) *Server {
-	guard := &guard{methods: c.Methods, log: c.Logger}
+	guard := &guard{methods: c.Methods, validator: c.Validator, log: c.Logger}
 	creds := insecure.NewCredentials()
 	if c.TLS != nil {
 		creds = credentials.NewTLS(c.TLS)
@@ -92,14 +101,19 @@ func (s *Server) Drain(ctx context.Context) error {
 }
 
 // guard is one chain for both kinds of calls: it lets nobody in who is not
-// listed, survives a panic, logs a failure once and sends its public side.
+// listed, nothing through that breaks a proto's rules, survives a panic, logs a
+// failure once and sends its public side.
 type guard struct {
-	methods Methods
-	log     *slog.Logger
+	methods   Methods
+	validator Validator
+	log       *slog.Logger
 }
 
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	err = g.call(ctx, info.FullMethod, func() (err error) {
+		if err := g.validate(req); err != nil {
+			return err
+		}
 		resp, err = next(ctx, req)
 		return err
 	})
@@ -110,7 +124,29 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 }
 
 func (g *guard) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return g.call(stream.Context(), info.FullMethod, func() error { return next(srv, stream) })
+	return g.call(stream.Context(), info.FullMethod, func() error { return next(srv, &validStream{stream, g}) })
+}
+
+// validStream checks what a caller streams, be it one request or many.
+type validStream struct {
+	grpc.ServerStream
+	guard *guard
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *validStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return s.guard.validate(m)
+}
+
+func (g *guard) validate(m any) error {
+	message, ok := m.(proto.Message)
+	if !ok || g.validator == nil {
+		return nil
+	}
+	return g.validator.Validate(message)
 }
 
 func (g *guard) call(ctx context.Context, method string, f func() error) (err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/rpc/validate"
 	"github.com/dialback/dialback/services/auth/internal/etcdstore"
 	"github.com/dialback/dialback/services/auth/internal/grpcapi"
 	"github.com/dialback/dialback/services/auth/internal/identity"
@@ -111,7 +112,7 @@ func (s *Service) loadKeys(ctx context.Context) (identity.Keys, error) {
 
 func (s *Service) newServer(keys identity.Keys) *rpc.Server {
 	server := rpc.NewServer(rpc.ServerConfig{
-		TLS: s.deps.TLS, Methods: grpcapi.Methods(), Logger: s.log, Telemetry: s.deps.Telemetry,
+		TLS: s.deps.TLS, Methods: grpcapi.Methods(), Validator: validate.New(), Logger: s.log, Telemetry: s.deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(grpcapi.MaxMessage), grpc.MaxConcurrentStreams(maxCalls))
 
 	throttle := identity.NewThrottle(s.config.FailureBurst, s.config.FailureInterval, throttled, time.Now)

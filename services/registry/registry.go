@@ -17,6 +17,7 @@ import (
 
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/rpc/validate"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/services/registry/internal/authkeys"
 	"github.com/dialback/dialback/services/registry/internal/directory"
@@ -75,7 +76,7 @@ func New(config Config, deps Deps) (*Registry, error) {
 	names := directory.New(directory.Config{Domain: config.Domain, Park: config.Park}, store)
 	copied := replica.New(replica.Config{History: config.History}, deps.Etcd, log)
 	server := rpc.NewServer(rpc.ServerConfig{
-		TLS: deps.TLS, Methods: grpcapi.Methods(), Logger: log, Telemetry: deps.Telemetry,
+		TLS: deps.TLS, Methods: grpcapi.Methods(), Validator: validate.New(), Logger: log, Telemetry: deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(maxRequest))
 	grpcapi.Register(server, grpcapi.NewNodes(store, config.LeaseTTL),
 		grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys))

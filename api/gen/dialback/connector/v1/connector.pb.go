@@ -5,11 +5,11 @@
 // source: dialback/connector/v1/connector.proto
 
 // Package dialback.connector.v1 is what a connector offers to frontdoors.
-// Internal: service identities only.
 
 package connectorv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	v1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -375,11 +375,524 @@ func (x *WatchSessionsResponse) GetTunnelId() string {
 	return ""
 }
 
+// Session is one authenticated control stream of an agent.
+type Session struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	Id        string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	AccountId string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AgentId   string `protobuf:"bytes,3,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// 32 hexadecimal digits: this run of the agent's process.
+	Instance string `protobuf:"bytes,4,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The authtoken that it was opened with.
+	TokenId string `protobuf:"bytes,5,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// The connector that holds it.
+	ConnectorId string `protobuf:"bytes,6,opt,name=connector_id,json=connectorId,proto3" json:"connector_id,omitempty"`
+	// Where the agent comes from, "host:port".
+	ClientAddress string `protobuf:"bytes,7,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
+	// The agent's release, for instance "v1.4.0", and its platform; its own words.
+	AgentVersion string `protobuf:"bytes,8,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	Os           string `protobuf:"bytes,9,opt,name=os,proto3" json:"os,omitempty"`
+	Arch         string `protobuf:"bytes,10,opt,name=arch,proto3" json:"arch,omitempty"`
+	// Since it was opened.
+	Age *durationpb.Duration `protobuf:"bytes,11,opt,name=age,proto3" json:"age,omitempty"`
+	// Since its agent was last heard.
+	Silence *durationpb.Duration `protobuf:"bytes,12,opt,name=silence,proto3" json:"silence,omitempty"`
+	// The last round trip by Ping; absent: unknown yet.
+	RoundTrip *durationpb.Duration `protobuf:"bytes,13,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
+	// What it serves, by hostname.
+	Tunnels       []*SessionTunnel `protobuf:"bytes,14,rep,name=tunnels,proto3" json:"tunnels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Session) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Session) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *Session) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *Session) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Session) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *Session) GetConnectorId() string {
+	if x != nil {
+		return x.ConnectorId
+	}
+	return ""
+}
+
+func (x *Session) GetClientAddress() string {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ""
+}
+
+func (x *Session) GetAgentVersion() string {
+	if x != nil {
+		return x.AgentVersion
+	}
+	return ""
+}
+
+func (x *Session) GetOs() string {
+	if x != nil {
+		return x.Os
+	}
+	return ""
+}
+
+func (x *Session) GetArch() string {
+	if x != nil {
+		return x.Arch
+	}
+	return ""
+}
+
+func (x *Session) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
+func (x *Session) GetSilence() *durationpb.Duration {
+	if x != nil {
+		return x.Silence
+	}
+	return nil
+}
+
+func (x *Session) GetRoundTrip() *durationpb.Duration {
+	if x != nil {
+		return x.RoundTrip
+	}
+	return nil
+}
+
+func (x *Session) GetTunnels() []*SessionTunnel {
+	if x != nil {
+		return x.Tunnels
+	}
+	return nil
+}
+
+// SessionTunnel is a tunnel that is attached through a session.
+type SessionTunnel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TunnelId      string                 `protobuf:"bytes,1,opt,name=tunnel_id,json=tunnelId,proto3" json:"tunnel_id,omitempty"`
+	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionTunnel) Reset() {
+	*x = SessionTunnel{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionTunnel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionTunnel) ProtoMessage() {}
+
+func (x *SessionTunnel) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionTunnel.ProtoReflect.Descriptor instead.
+func (*SessionTunnel) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SessionTunnel) GetTunnelId() string {
+	if x != nil {
+		return x.TunnelId
+	}
+	return ""
+}
+
+func (x *SessionTunnel) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *SessionTunnel) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+type ListSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all that the caller may see.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Empty: every agent's.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Sessions whose id is above this one.
+	After string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// At most 1000; 0: 100.
+	Limit         int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListSessionsRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ListSessionsRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ListSessionsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListSessionsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListSessionsResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Sessions []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	// There are more behind the last one.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *ListSessionsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type GetSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSessionRequest) Reset() {
+	*x = GetSessionRequest{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSessionRequest) ProtoMessage() {}
+
+func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSessionRequest.ProtoReflect.Descriptor instead.
+func (*GetSessionRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetSessionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       *Session               `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSessionResponse) Reset() {
+	*x = GetSessionResponse{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSessionResponse) ProtoMessage() {}
+
+func (x *GetSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSessionResponse.ProtoReflect.Descriptor instead.
+func (*GetSessionResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetSessionResponse) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+type CloseSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseSessionRequest) Reset() {
+	*x = CloseSessionRequest{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseSessionRequest) ProtoMessage() {}
+
+func (x *CloseSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseSessionRequest.ProtoReflect.Descriptor instead.
+func (*CloseSessionRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CloseSessionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type CloseSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseSessionResponse) Reset() {
+	*x = CloseSessionResponse{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseSessionResponse) ProtoMessage() {}
+
+func (x *CloseSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseSessionResponse.ProtoReflect.Descriptor instead.
+func (*CloseSessionResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{11}
+}
+
 var File_dialback_connector_v1_connector_proto protoreflect.FileDescriptor
 
 const file_dialback_connector_v1_connector_proto_rawDesc = "" +
 	"\n" +
-	"%dialback/connector/v1/connector.proto\x12\x15dialback.connector.v1\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfd\x01\n" +
+	"%dialback/connector/v1/connector.proto\x12\x15dialback.connector.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfd\x01\n" +
 	"\x13RequestProxyRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\fR\binstance\x12\x1d\n" +
@@ -402,7 +915,48 @@ const file_dialback_connector_v1_connector_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x03 \x01(\tR\tsessionId\x126\n" +
 	"\x06reason\x18\x04 \x01(\x0e2\x1e.dialback.agent.v1.CloseReasonR\x06reason\x12\x1b\n" +
-	"\ttunnel_id\x18\x05 \x01(\tR\btunnelId*\x94\x01\n" +
+	"\ttunnel_id\x18\x05 \x01(\tR\btunnelId\"\xf9\x03\n" +
+	"\aSession\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tR\taccountId\x12\x19\n" +
+	"\bagent_id\x18\x03 \x01(\tR\aagentId\x12\x1a\n" +
+	"\binstance\x18\x04 \x01(\tR\binstance\x12\x19\n" +
+	"\btoken_id\x18\x05 \x01(\tR\atokenId\x12!\n" +
+	"\fconnector_id\x18\x06 \x01(\tR\vconnectorId\x12%\n" +
+	"\x0eclient_address\x18\a \x01(\tR\rclientAddress\x12#\n" +
+	"\ragent_version\x18\b \x01(\tR\fagentVersion\x12\x0e\n" +
+	"\x02os\x18\t \x01(\tR\x02os\x12\x12\n" +
+	"\x04arch\x18\n" +
+	" \x01(\tR\x04arch\x12+\n" +
+	"\x03age\x18\v \x01(\v2\x19.google.protobuf.DurationR\x03age\x123\n" +
+	"\asilence\x18\f \x01(\v2\x19.google.protobuf.DurationR\asilence\x128\n" +
+	"\n" +
+	"round_trip\x18\r \x01(\v2\x19.google.protobuf.DurationR\troundTrip\x12>\n" +
+	"\atunnels\x18\x0e \x03(\v2$.dialback.connector.v1.SessionTunnelR\atunnels\"h\n" +
+	"\rSessionTunnel\x12\x1b\n" +
+	"\ttunnel_id\x18\x01 \x01(\tR\btunnelId\x12\x1a\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\"\xa2\x01\n" +
+	"\x13ListSessionsRequest\x12&\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\taccountId\x12\"\n" +
+	"\bagent_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\aagentId\x12\x1d\n" +
+	"\x05after\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05after\x12 \n" +
+	"\x05limit\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x05limit\"f\n" +
+	"\x14ListSessionsResponse\x12:\n" +
+	"\bsessions\x18\x01 \x03(\v2\x1e.dialback.connector.v1.SessionR\bsessions\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\".\n" +
+	"\x11GetSessionRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"N\n" +
+	"\x12GetSessionResponse\x128\n" +
+	"\asession\x18\x01 \x01(\v2\x1e.dialback.connector.v1.SessionR\asession\"0\n" +
+	"\x13CloseSessionRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\"\x16\n" +
+	"\x14CloseSessionResponse*\x94\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_ASKED\x10\x01\x12\x16\n" +
@@ -412,7 +966,12 @@ const file_dialback_connector_v1_connector_proto_rawDesc = "" +
 	"\x15VERDICT_SESSION_ENDED\x10\x052\xea\x01\n" +
 	"\x0fDialbackService\x12i\n" +
 	"\fRequestProxy\x12*.dialback.connector.v1.RequestProxyRequest\x1a+.dialback.connector.v1.RequestProxyResponse0\x01\x12l\n" +
-	"\rWatchSessions\x12+.dialback.connector.v1.WatchSessionsRequest\x1a,.dialback.connector.v1.WatchSessionsResponse0\x01B\xe9\x01\n" +
+	"\rWatchSessions\x12+.dialback.connector.v1.WatchSessionsRequest\x1a,.dialback.connector.v1.WatchSessionsResponse0\x012\xc5\x02\n" +
+	"\x0eSessionService\x12g\n" +
+	"\fListSessions\x12*.dialback.connector.v1.ListSessionsRequest\x1a+.dialback.connector.v1.ListSessionsResponse\x12a\n" +
+	"\n" +
+	"GetSession\x12(.dialback.connector.v1.GetSessionRequest\x1a).dialback.connector.v1.GetSessionResponse\x12g\n" +
+	"\fCloseSession\x12*.dialback.connector.v1.CloseSessionRequest\x1a+.dialback.connector.v1.CloseSessionResponseB\xe9\x01\n" +
 	"\x19com.dialback.connector.v1B\x0eConnectorProtoP\x01ZFgithub.com/dialback/dialback/api/gen/dialback/connector/v1;connectorv1\xa2\x02\x03DCX\xaa\x02\x15Dialback.Connector.V1\xca\x02\x15Dialback\\Connector\\V1\xe2\x02!Dialback\\Connector\\V1\\GPBMetadata\xea\x02\x17Dialback::Connector::V1b\x06proto3"
 
 var (
@@ -428,32 +987,52 @@ func file_dialback_connector_v1_connector_proto_rawDescGZIP() []byte {
 }
 
 var file_dialback_connector_v1_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dialback_connector_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_dialback_connector_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_dialback_connector_v1_connector_proto_goTypes = []any{
 	(Verdict)(0),                  // 0: dialback.connector.v1.Verdict
 	(*RequestProxyRequest)(nil),   // 1: dialback.connector.v1.RequestProxyRequest
 	(*RequestProxyResponse)(nil),  // 2: dialback.connector.v1.RequestProxyResponse
 	(*WatchSessionsRequest)(nil),  // 3: dialback.connector.v1.WatchSessionsRequest
 	(*WatchSessionsResponse)(nil), // 4: dialback.connector.v1.WatchSessionsResponse
-	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
-	(v1.FailReason)(0),            // 6: dialback.agent.v1.FailReason
-	(v1.CloseReason)(0),           // 7: dialback.agent.v1.CloseReason
+	(*Session)(nil),               // 5: dialback.connector.v1.Session
+	(*SessionTunnel)(nil),         // 6: dialback.connector.v1.SessionTunnel
+	(*ListSessionsRequest)(nil),   // 7: dialback.connector.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),  // 8: dialback.connector.v1.ListSessionsResponse
+	(*GetSessionRequest)(nil),     // 9: dialback.connector.v1.GetSessionRequest
+	(*GetSessionResponse)(nil),    // 10: dialback.connector.v1.GetSessionResponse
+	(*CloseSessionRequest)(nil),   // 11: dialback.connector.v1.CloseSessionRequest
+	(*CloseSessionResponse)(nil),  // 12: dialback.connector.v1.CloseSessionResponse
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(v1.FailReason)(0),            // 14: dialback.agent.v1.FailReason
+	(v1.CloseReason)(0),           // 15: dialback.agent.v1.CloseReason
 }
 var file_dialback_connector_v1_connector_proto_depIdxs = []int32{
-	5, // 0: dialback.connector.v1.RequestProxyRequest.remaining:type_name -> google.protobuf.Duration
-	0, // 1: dialback.connector.v1.RequestProxyResponse.verdict:type_name -> dialback.connector.v1.Verdict
-	6, // 2: dialback.connector.v1.RequestProxyResponse.reason:type_name -> dialback.agent.v1.FailReason
-	5, // 3: dialback.connector.v1.RequestProxyResponse.rtt:type_name -> google.protobuf.Duration
-	7, // 4: dialback.connector.v1.WatchSessionsResponse.reason:type_name -> dialback.agent.v1.CloseReason
-	1, // 5: dialback.connector.v1.DialbackService.RequestProxy:input_type -> dialback.connector.v1.RequestProxyRequest
-	3, // 6: dialback.connector.v1.DialbackService.WatchSessions:input_type -> dialback.connector.v1.WatchSessionsRequest
-	2, // 7: dialback.connector.v1.DialbackService.RequestProxy:output_type -> dialback.connector.v1.RequestProxyResponse
-	4, // 8: dialback.connector.v1.DialbackService.WatchSessions:output_type -> dialback.connector.v1.WatchSessionsResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	13, // 0: dialback.connector.v1.RequestProxyRequest.remaining:type_name -> google.protobuf.Duration
+	0,  // 1: dialback.connector.v1.RequestProxyResponse.verdict:type_name -> dialback.connector.v1.Verdict
+	14, // 2: dialback.connector.v1.RequestProxyResponse.reason:type_name -> dialback.agent.v1.FailReason
+	13, // 3: dialback.connector.v1.RequestProxyResponse.rtt:type_name -> google.protobuf.Duration
+	15, // 4: dialback.connector.v1.WatchSessionsResponse.reason:type_name -> dialback.agent.v1.CloseReason
+	13, // 5: dialback.connector.v1.Session.age:type_name -> google.protobuf.Duration
+	13, // 6: dialback.connector.v1.Session.silence:type_name -> google.protobuf.Duration
+	13, // 7: dialback.connector.v1.Session.round_trip:type_name -> google.protobuf.Duration
+	6,  // 8: dialback.connector.v1.Session.tunnels:type_name -> dialback.connector.v1.SessionTunnel
+	5,  // 9: dialback.connector.v1.ListSessionsResponse.sessions:type_name -> dialback.connector.v1.Session
+	5,  // 10: dialback.connector.v1.GetSessionResponse.session:type_name -> dialback.connector.v1.Session
+	1,  // 11: dialback.connector.v1.DialbackService.RequestProxy:input_type -> dialback.connector.v1.RequestProxyRequest
+	3,  // 12: dialback.connector.v1.DialbackService.WatchSessions:input_type -> dialback.connector.v1.WatchSessionsRequest
+	7,  // 13: dialback.connector.v1.SessionService.ListSessions:input_type -> dialback.connector.v1.ListSessionsRequest
+	9,  // 14: dialback.connector.v1.SessionService.GetSession:input_type -> dialback.connector.v1.GetSessionRequest
+	11, // 15: dialback.connector.v1.SessionService.CloseSession:input_type -> dialback.connector.v1.CloseSessionRequest
+	2,  // 16: dialback.connector.v1.DialbackService.RequestProxy:output_type -> dialback.connector.v1.RequestProxyResponse
+	4,  // 17: dialback.connector.v1.DialbackService.WatchSessions:output_type -> dialback.connector.v1.WatchSessionsResponse
+	8,  // 18: dialback.connector.v1.SessionService.ListSessions:output_type -> dialback.connector.v1.ListSessionsResponse
+	10, // 19: dialback.connector.v1.SessionService.GetSession:output_type -> dialback.connector.v1.GetSessionResponse
+	12, // 20: dialback.connector.v1.SessionService.CloseSession:output_type -> dialback.connector.v1.CloseSessionResponse
+	16, // [16:21] is the sub-list for method output_type
+	11, // [11:16] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_dialback_connector_v1_connector_proto_init() }
@@ -467,9 +1046,9 @@ func file_dialback_connector_v1_connector_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_connector_v1_connector_proto_rawDesc), len(file_dialback_connector_v1_connector_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   12,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_dialback_connector_v1_connector_proto_goTypes,
 		DependencyIndexes: file_dialback_connector_v1_connector_proto_depIdxs,
