@@ -4,7 +4,6 @@ package dialer
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -66,7 +65,7 @@ type Dialer struct {
 	config   Config
 	deps     Deps
 	policy   policy
-	sessions tls.ClientSessionCache
+	sessions *tlsconf.Sessions
 	tickets  tickets
 	memory   memory
 	slots    chan struct{}
@@ -97,7 +96,7 @@ func New(config Config, deps Deps) (*Dialer, error) {
 		config:   config,
 		deps:     deps,
 		policy:   policy{domain: config.Domain, host: host, lookup: deps.Lookup},
-		sessions: tls.NewLRUClientSessionCache(sessionCacheSize),
+		sessions: tlsconf.NewSessions(sessionCacheSize),
 		slots:    make(chan struct{}, config.MaxConnections),
 		life:     life,
 		cancel:   cancel,

@@ -37,7 +37,7 @@ type attempt struct {
 	control    netip.AddrPort
 	serverName string
 	pins       []tlsconf.Pin
-	sessions   tls.ClientSessionCache
+	sessions   *tlsconf.Sessions
 }
 
 // result of one address.
@@ -95,10 +95,20 @@ func (a attempt) dial(ctx context.Context, address string) result {
 	return result{address: address, conn: conn, err: err}
 }
 
+// connect dials, a second time where the server does not know the session that it
+// was offered.
 func (a attempt) connect(ctx context.Context, address string) (*tls.Conn, error) {
 	if err := a.policy.address(ctx, address, a.control.Addr()); err != nil {
 		return nil, err
 	}
+	conn, err := a.handshake(ctx, address)
+	if errors.Is(err, tlsconf.ErrNotResumed) {
+		conn, err = a.handshake(ctx, address)
+	}
+	return conn, err
+}
+
+func (a attempt) handshake(ctx context.Context, address string) (*tls.Conn, error) {
 	dialer := net.Dialer{
 		ControlContext: connectable(a.control.Addr()),
 		// The only test of a connection in use. A limit on unacknowledged data
@@ -109,9 +119,8 @@ func (a attempt) connect(ctx context.Context, address string) (*tls.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	config := tlsconf.PinnedClient(a.serverName, a.pins)
+	config := a.sessions.PinnedClient(a.serverName, a.pins)
 	config.NextProtos = []string{alpn}
-	config.ClientSessionCache = a.sessions
 	config.DynamicRecordSizingDisabled = true // a frame is a record
 	conn := tls.Client(raw, config)
 	err = conn.HandshakeContext(ctx)
