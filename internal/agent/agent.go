@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dialback/dialback/internal/agent/backoff"
 	"github.com/dialback/dialback/internal/agent/dialer"
 	"github.com/dialback/dialback/internal/agent/forward"
 	"github.com/dialback/dialback/internal/agent/spans"
@@ -21,7 +22,10 @@ import (
 	"github.com/dialback/dialback/internal/tlsconf"
 )
 
-const defaultMaxConnections = 512
+const (
+	defaultMaxConnections = 512
+	defaultAttachments    = 2
+)
 
 // Config is what the agent's owner wants.
 type Config struct {
@@ -40,6 +44,9 @@ type Config struct {
 	StateDir string
 	// MaxConnections is how many proxy connections there may be; 0: 512.
 	MaxConnections int
+	// Attachments is to how many connectors the agent attaches, if there are so
+	// many; 0: 2.
+	Attachments int
 	// FailFast has Run return ErrCannotConnect if the first try fails.
 	FailFast bool
 	// Version of the program.
@@ -100,6 +107,9 @@ func New(config Config, deps Deps) (*Agent, error) {
 	if config.MaxConnections == 0 {
 		config.MaxConnections = defaultMaxConnections
 	}
+	if config.Attachments == 0 {
+		config.Attachments = defaultAttachments
+	}
 	a := &Agent{config: config, log: deps.Log, events: deps.Events}
 	for _, t := range config.Tunnels {
 		if t.Hostname != "" && t.Subdomain != "" {
@@ -150,7 +160,11 @@ func (a *Agent) emit(e Event) {
 }
 
 func (a *Agent) newRun(slot *state.Slot) (*run, error) {
-	r := &run{Agent: a, slot: slot}
+	r := &run{
+		Agent: a, slot: slot,
+		news: make(chan news), tried: make(chan try, 1), over: make(chan struct{}),
+		wait: backoff.New(retryBase, retryLimit), filling: filling{wait: backoff.New(fillBase, fillLimit)},
+	}
 	_, _ = rand.Read(r.instance[:]) // never fails
 	var err error
 	if r.spans, err = spans.New(context.Background(), a.config.Version, fmt.Sprintf("%x", r.instance[:4])); err != nil {
@@ -164,7 +178,7 @@ func (a *Agent) newRun(slot *state.Slot) (*run, error) {
 		return nil, err
 	}
 	for i, t := range a.config.Tunnels {
-		r.tunnels = append(r.tunnels, &tunnel{Tunnel: t, options: a.options[i]})
+		r.tunnels = append(r.tunnels, &tunnel{Tunnel: t, options: a.options[i], on: map[*attachment]struct{}{}})
 	}
 	r.register()
 	return r, nil
@@ -177,6 +191,8 @@ type tunnel struct {
 	id      string // changes only while there is no attachment
 
 	mu sync.Mutex
+	// on are the attachments that serve it.
+	on map[*attachment]struct{}
 	// urls are the latest ones; none: it was never online.
 	urls []string
 	// lost says that it is not online, though it was.
@@ -208,8 +224,11 @@ const (
 	workedFor   = 5 * time.Second        // a session that lasted so long has worked
 	slowRetry   = 30 * time.Second       // for what will hardly change
 	bindTimeout = 20 * time.Second       // for the answer to ReqTunnel
-	settleLimit = 10 * time.Second       // a new session's tunnels, before the old one is left
+	settleLimit = 10 * time.Second       // a new attachment's tunnels, before it counts as it is
+	overlap     = time.Second            // both attachments serve, before the old one is left
 	maxSpread   = time.Minute
+	fillBase    = 2 * time.Second // tries at one more attachment that failed
+	fillLimit   = time.Minute
 	closeLimit  = time.Second // for TunnelClosed
 	linger      = time.Second // visitors whose frontdoor does not know yet
 	finishLimit = 5 * time.Second

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"sync"
+	"time"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent/dialer"
@@ -10,8 +11,9 @@ import (
 	"github.com/dialback/dialback/internal/tlsconf"
 )
 
-// attachment is one session and the tunnels on it. An agent has one; while it
-// moves from one connector to another it has two.
+// attachment is one session and the tunnels on it. An agent has several where
+// there are several connectors: each serves all of its tunnels, so the loss of
+// one loses nothing.
 type attachment struct {
 	run     *run
 	session *session.Session
@@ -23,39 +25,83 @@ type attachment struct {
 	// settled is closed when every tunnel has had its first answer.
 	settled chan struct{}
 	away    chan *agentv1.GoAway
+	peers   chan *agentv1.Connectors
 	closed  map[string]chan *agentv1.TunnelClosed // by tunnel id; the map never changes
+	// closing ends the goroutine that tells the news.
+	closing  chan struct{}
+	reporter sync.WaitGroup
+
+	// The rest belongs to the goroutine of run.
+	joined time.Time
+	ready  time.Time     // since when it is settled; zero: it is not
+	others []string      // labels of connectors that take sessions, as this one knows them
+	spread time.Duration // over which agents are to come to a new one
+	goAt   time.Time     // when to leave, as it was asked; zero: it stays
 }
 
-// attach opens a session and asks for the tunnels on it.
-func (r *run) attach(ctx context.Context, serverName string) (*attachment, error) {
+// open makes an attachment that asks for no tunnels yet.
+func (r *run) open(ctx context.Context, serverName string) (*attachment, error) {
 	a := &attachment{
 		run:     r,
 		settled: make(chan struct{}),
 		away:    make(chan *agentv1.GoAway, 1),
+		peers:   make(chan *agentv1.Connectors, 1),
 		closed:  map[string]chan *agentv1.TunnelClosed{},
+		closing: make(chan struct{}),
+		spread:  defaultSpread,
 	}
 	for _, t := range r.tunnels {
 		a.closed[t.id] = make(chan *agentv1.TunnelClosed, 1)
 	}
+	a.asking, a.giveUp = context.WithCancelCause(context.WithoutCancel(ctx))
 	to := session.Target{Address: r.config.Address, ServerName: serverName, Pins: r.config.Pins}
-	s, err := session.Open(ctx, to, r.auth(), a)
-	if err != nil {
+	var err error
+	if a.session, err = session.Open(ctx, to, r.auth(), a); err != nil {
+		a.giveUp(err)
 		return nil, err
 	}
-	a.session = s
-	a.asking, a.giveUp = context.WithCancelCause(ctx)
-	r.adopt(s.Welcome)
-	r.spans.Use(s)
-	a.bindAll()
 	return a, nil
 }
 
-// close ends the session and waits for all that belongs to it.
+// start has the attachment serve, and tell what happens to it.
+func (a *attachment) start() {
+	a.bindAll()
+	a.reporter.Go(a.report)
+}
+
+// close ends the session in order and waits for all that belongs to it.
 func (a *attachment) close() {
+	close(a.closing)
 	a.giveUp(session.ErrClosed)
 	a.binders.Wait()
+	a.reporter.Wait()
 	a.session.Close()
 }
+
+// closeTunnels gives the tunnels' names back and waits until the server has
+// heard.
+func (a *attachment) closeTunnels(ctx context.Context) {
+	a.giveUp(session.ErrClosed)
+	a.binders.Wait()
+	var tasks sync.WaitGroup
+	for id := range a.closed {
+		tasks.Go(func() { a.closeTunnel(ctx, id) })
+	}
+	tasks.Wait()
+}
+
+func (a *attachment) closeTunnel(ctx context.Context, id string) {
+	if a.session.CloseTunnel(ctx, id) != nil {
+		return
+	}
+	select {
+	case <-a.closed[id]:
+	case <-a.session.Ended():
+	case <-ctx.Done():
+	}
+}
+
+func (a *attachment) connector() string { return a.session.Welcome.GetConnectorId() }
 
 // Dial is called by the session.
 func (a *attachment) Dial(s *session.Session, d *agentv1.Dial) {
@@ -68,11 +114,19 @@ func (a *attachment) Dial(s *session.Session, d *agentv1.Dial) {
 }
 
 // GoAway is called by the session.
-func (a *attachment) GoAway(_ *session.Session, m *agentv1.GoAway) {
+func (a *attachment) GoAway(_ *session.Session, m *agentv1.GoAway) { latest(a.away, m) }
+
+// Connectors is called by the session.
+func (a *attachment) Connectors(_ *session.Session, m *agentv1.Connectors) { latest(a.peers, m) }
+
+// latest puts a message in place of one that nobody has taken yet. It is called
+// by the session's reader alone.
+func latest[M any](box chan M, m M) {
 	select {
-	case a.away <- m:
-	default: // it is going already
+	case <-box:
+	default:
 	}
+	box <- m
 }
 
 // TunnelClosed is called by the session.

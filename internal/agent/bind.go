@@ -41,6 +41,7 @@ func (a *attachment) keepBound(t *tunnel, answered func()) {
 			wait.Reset()
 			answered()
 			err = a.awaitClosed(t)
+			t.off(a)
 		}
 		if a.over() {
 			return
@@ -65,7 +66,7 @@ func (a *attachment) bind(t *tunnel) error {
 	if err != nil {
 		return err
 	}
-	a.run.online(t, urls)
+	a.online(t, urls)
 	return nil
 }
 
@@ -86,16 +87,24 @@ func (t *tunnel) request() *agentv1.ReqTunnel {
 	return req
 }
 
-// online tells the owner, unless nothing has changed for him: a tunnel that
-// moves to another connector was never away.
-func (r *run) online(t *tunnel, urls []string) {
+// online tells the owner, unless nothing has changed for him: a tunnel that is
+// served by one more connector was never away.
+func (a *attachment) online(t *tunnel, urls []string) {
 	t.mu.Lock()
+	t.on[a] = struct{}{}
 	same, lost := slices.Equal(t.urls, urls), t.lost || t.waiting
 	t.urls, t.lost, t.waiting = urls, false, false
 	t.mu.Unlock()
 	if !same || lost {
-		r.emit(TunnelOnline{URLs: urls, ForwardsTo: t.Upstream.String(), Again: same})
+		a.run.emit(TunnelOnline{URLs: urls, ForwardsTo: t.Upstream.String(), Again: same})
 	}
+}
+
+// off notes that an attachment serves the tunnel no more.
+func (t *tunnel) off(a *attachment) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.on, a)
 }
 
 // awaitClosed returns when the tunnel has ended, with what that means.
@@ -137,11 +146,9 @@ func (a *attachment) refused(t *tunnel, err error, wait *backoff.Backoff) time.D
 	r := a.run
 	switch {
 	case err == nil: // closed from the other side, for no reason of ours
-		t.mu.Lock()
-		t.lost = true
-		urls := t.urls
-		t.mu.Unlock()
-		r.emit(TunnelEnded{URLs: urls})
+		if urls, gone := t.ended(); gone {
+			r.emit(TunnelEnded{URLs: urls})
+		}
 		return wait.Next(0)
 	case takenOver(err):
 		a.giveUp(errTakenOver)
@@ -150,17 +157,34 @@ func (a *attachment) refused(t *tunnel, err error, wait *backoff.Backoff) time.D
 		r.fatal(err)
 		return 0
 	}
-	t.mu.Lock()
-	said := t.waiting
-	t.waiting = true
-	t.mu.Unlock()
-	if !said && !errors.Is(err, errNoAnswer) {
+	if t.mustWait() && !errors.Is(err, errNoAnswer) {
 		r.emit(TunnelWaiting{ForwardsTo: t.Upstream.String(), Cause: err})
 	}
 	if refusedForGood(err) {
 		return slowRetry + wait.Next(0)
 	}
 	return wait.Next(session.RetryAfterOf(err))
+}
+
+// ended notes that an attachment's tunnel was closed from the other side; gone:
+// no other attachment serves it.
+func (t *tunnel) ended() (urls []string, gone bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if gone = len(t.on) == 0; gone {
+		t.lost = true
+	}
+	return t.urls, gone
+}
+
+// mustWait notes a refusal for now. It reports whether the owner is to be told:
+// nothing serves the tunnel, and he does not know.
+func (t *tunnel) mustWait() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tell := len(t.on) == 0 && !t.waiting
+	t.waiting = t.waiting || tell
+	return tell
 }
 
 // never reports whether the tunnel was never online.

@@ -22,6 +22,8 @@ var (
 	errTakenOver = errors.New("another process uses this agent's identity")
 	errLeaving   = errors.New("the server asked to attach elsewhere")
 	errNoAnswer  = errors.New("the server did not answer in time")
+	errTwice     = errors.New("the agent is attached to this connector already")
+	errOther     = errors.New("the server takes this agent for another one")
 )
 
 // errRevoked stands for a revocation that came without a text.

@@ -19,6 +19,15 @@ type (
 		Connector string
 		// Banner is the operator's word to agents, or empty.
 		Banner string
+		// Additional says that there was one already, to another connector.
+		Additional bool
+	}
+
+	// Narrowed says that one of several sessions was lost. The tunnels are
+	// served by the others.
+	Narrowed struct {
+		Connector string
+		Cause     error
 	}
 
 	// Retrying says that there is no session, why, and when the next try is.
@@ -68,6 +77,7 @@ type (
 
 func (Connecting) event()    {}
 func (Connected) event()     {}
+func (Narrowed) event()      {}
 func (Retrying) event()      {}
 func (TunnelOnline) event()  {}
 func (TunnelWaiting) event() {}

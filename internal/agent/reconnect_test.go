@@ -92,7 +92,9 @@ func TestGoAwayIsMakeBeforeBreak(t *testing.T) {
 		return []*agentv1.NewTunnel{{Url: agenttest.URL(req), Last: true}}
 	}
 	server.Start()
-	r := start(t, config(t, server, agent.Tunnel{Upstream: service(t, "moved")}))
+	c := config(t, server, agent.Tunnel{Upstream: service(t, "moved")})
+	c.Attachments = 1
+	r := start(t, c)
 	await[agent.TunnelOnline](r, 1)
 	old := server.Session(1)
 	old.GoAway(agentv1.CloseReason_CLOSE_REASON_SHUTDOWN)
@@ -108,8 +110,12 @@ func TestGoAwayIsMakeBeforeBreak(t *testing.T) {
 		t.Error("the old session was left before the new one had the tunnel")
 	default:
 	}
+	moved := time.Now()
 	close(release)
 	<-old.Ended()
+	if both := time.Since(moved); both < time.Second {
+		t.Errorf("both served for %v: there are frontdoors that have not heard of the new one", both)
+	}
 	if !old.Clean() {
 		t.Error("the old session was not closed in order")
 	}

@@ -28,7 +28,7 @@ func Try(ctx context.Context, config Config) error {
 		return err
 	}
 	defer r.stop(false)
-	to := session.Target{Address: a.config.Address, ServerName: r.nextName(), Pins: a.config.Pins}
+	to := session.Target{Address: a.config.Address, ServerName: r.controlName(), Pins: a.config.Pins}
 	s, err := session.Open(ctx, to, r.auth(), deaf{})
 	var connect *session.ConnectError
 	switch {
@@ -52,3 +52,4 @@ func (deaf) Dial(s *session.Session, d *agentv1.Dial) {
 }
 func (deaf) TunnelClosed(*session.Session, *agentv1.TunnelClosed) {}
 func (deaf) GoAway(*session.Session, *agentv1.GoAway)             {}
+func (deaf) Connectors(*session.Session, *agentv1.Connectors)     {}

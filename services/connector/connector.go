@@ -110,6 +110,8 @@ func (c *Connector) Run(ctx context.Context) error {
 	g.Go("registry", c.names.Run)
 	g.Go("auth", c.keeper.Run)
 	g.Go("pings", c.control.Beat)
+	g.Go("peers", c.control.Announce)
+	g.Go("operator", c.leaveWhenAsked)
 	g.Go("spans", c.spans.Run)
 	g.Go("frontdoors", serve(c.services, c.deps.ServiceListener))
 	g.Go("agents", serve(c.agents, c.deps.AgentListener))
@@ -120,6 +122,20 @@ func (c *Connector) Run(ctx context.Context) error {
 	g.OnDrain("registry", c.names.Leave)
 	g.OnDrain("sessions", c.drainSessions)
 	return g.Run(ctx, c.cfg.DrainTimeout+leaveWithin)
+}
+
+// leaveWhenAsked has the agents attach elsewhere when an operator drains this
+// node, which goes on until it is stopped.
+func (c *Connector) leaveWhenAsked(ctx context.Context) error {
+	select {
+	case <-c.names.DrainAsked():
+		c.log.InfoContext(ctx, "an operator drains this connector")
+		c.control.Leave(time.Now().Add(c.cfg.DrainTimeout))
+	case <-ctx.Done():
+		return nil
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // drainSessions leaves the last steps their time.

@@ -342,6 +342,29 @@ func TestTheEndOfASessionReachesTheDataPath(t *testing.T) {
 	}
 }
 
+// An agent that has another session is as it was: its connections are no worse
+// for the loss.
+func TestTheEndOfOneOfTwoSessionsCostsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{})
+	local := upstream(t, func(http.ResponseWriter, *http.Request) {})
+	only, a := w.tunnel("only."+domain, local), w.agent(local)
+	for _, c := range []*fakeConnector{w.connectors["c1"], w.connector("c2")} {
+		w.attach(c, a, app)
+	}
+	w.registry.put(claimChange(a, app, nil), attachChange(app, "c1", "session-"+a.id), attachChange(app, "c2", "session-"+a.id))
+	get(t, w.client(), "http://"+app+"/")
+	get(t, w.client(), "http://only."+domain+"/")
+	for _, lost := range []*fakeAgent{a, only} {
+		w.connectors["c1"].end(lost, "session-"+lost.id, agentv1.CloseReason_CLOSE_REASON_UNSPECIFIED)
+	}
+	testkit.Eventually(t, limit, func() bool { return only.conns() == 0 }, "the loss of the only session, said last, is heard")
+	get(t, w.client(), "http://"+app+"/")
+	if a.conns() != 1 || a.dialled() != 1 {
+		t.Errorf("%d proxy connections, dialled %d times", a.conns(), a.dialled())
+	}
+}
+
 // The first attachment's connector says that it asked and nobody comes: the same
 // ticket goes through the other one, long before the deadline.
 func TestTheOtherAttachmentHelps(t *testing.T) {

@@ -38,9 +38,11 @@ func (s *screen) show(e agent.Event) {
 	case agent.Connecting:
 		s.line("Connecting to %s ...", e.Server)
 	case agent.Connected:
-		if e.Banner != "" {
+		if e.Banner != "" && !e.Additional {
 			s.line("%s", e.Banner)
 		}
+	case agent.Narrowed:
+		s.line("Lost one connection to the server: %s. Another one serves.", cause(e.Cause))
 	case agent.Retrying:
 		s.retrying(e)
 	case agent.TunnelOnline:
@@ -102,10 +104,12 @@ func (j *journal) write(e agent.Event) {
 	case agent.Connecting:
 		j.log.Info("connecting", "server", e.Server)
 	case agent.Connected:
-		j.log.Info("connected", "connector", e.Connector)
-		if e.Banner != "" {
+		j.log.Info("connected", "connector", e.Connector, "additional", e.Additional)
+		if e.Banner != "" && !e.Additional {
 			j.log.Info("the server's operator says", "banner", e.Banner)
 		}
+	case agent.Narrowed:
+		j.log.Info("one connection was lost, another one serves", "connector", e.Connector, "cause", cause(e.Cause))
 	case agent.Retrying:
 		j.log.Warn("no connection", "cause", cause(e.Cause), "next_try_in", wait(e.In), "lost", e.Lost)
 	case agent.TunnelOnline:

@@ -39,6 +39,7 @@ type Handler interface {
 	Dial(*Session, *agentv1.Dial)
 	TunnelClosed(*Session, *agentv1.TunnelClosed)
 	GoAway(*Session, *agentv1.GoAway)
+	Connectors(*Session, *agentv1.Connectors)
 }
 
 type stream = grpc.BidiStreamingClient[agentv1.ConnectRequest, agentv1.ConnectResponse]
@@ -231,6 +232,8 @@ func (s *Session) dispatch(m *agentv1.ConnectResponse, h Handler) {
 		}})
 	case *agentv1.ConnectResponse_GoAway:
 		h.GoAway(s, m.GoAway)
+	case *agentv1.ConnectResponse_Connectors:
+		h.Connectors(s, m.Connectors)
 	}
 }
 

@@ -58,16 +58,17 @@ type Server struct {
 	mu       sync.Mutex
 	sessions []*Session
 	arrivals map[string]chan *proxyconn.Server
-	names    []string // server names of control connections
-	dials    int      // proxy connections that came
-	resumed  int      // of them, by a resumed TLS session
+	names    []string          // server names of control connections
+	asked    map[string]string // the same, by the agent's address
+	dials    int               // proxy connections that came
+	resumed  int               // of them, by a resumed TLS session
 	spans    []*tracev1.Span
 	metadata []string // sessions that sent spans
 }
 
 // New returns a fake that does not listen yet.
 func New(t testing.TB) *Server {
-	return &Server{CA: testkit.CA(t), t: t, arrivals: map[string]chan *proxyconn.Server{}}
+	return &Server{CA: testkit.CA(t), t: t, arrivals: map[string]chan *proxyconn.Server{}, asked: map[string]string{}}
 }
 
 // Start listens, on the address that it had if it was stopped, and returns what
@@ -157,6 +158,7 @@ func (s *Server) sort(conn *tls.Conn, control *queue) {
 	if state.NegotiatedProtocol != alpn {
 		s.mu.Lock()
 		s.names = append(s.names, state.ServerName)
+		s.asked[conn.RemoteAddr().String()] = state.ServerName
 		s.mu.Unlock()
 		control.put(conn)
 		return

@@ -1,15 +1,18 @@
 package agenttest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
@@ -37,7 +40,7 @@ type Session struct {
 	clean    bool
 }
 
-func (s *Server) welcome(auth *agentv1.Auth) (*agentv1.AuthResp, error) {
+func (s *Server) welcome(auth *agentv1.Auth, connector string) (*agentv1.AuthResp, error) {
 	resp := &agentv1.AuthResp{}
 	if s.Auth != nil {
 		var err error
@@ -50,7 +53,7 @@ func (s *Server) welcome(auth *agentv1.Auth) (*agentv1.AuthResp, error) {
 	s.mu.Unlock()
 	setDefault(&resp.ProtocolVersion, 1)
 	setDefault(&resp.SessionId, fmt.Sprintf("session-%d", n))
-	setDefault(&resp.ConnectorId, "c1")
+	setDefault(&resp.ConnectorId, connector)
 	if resp.GetAgentId() == "" {
 		resp.AgentId = auth.GetAgentId()
 		if resp.AgentId == "" {
@@ -61,6 +64,17 @@ func (s *Server) welcome(auth *agentv1.Auth) (*agentv1.AuthResp, error) {
 		resp.PingInterval, resp.PingTimeout = durationpb.New(time.Second), durationpb.New(Limit)
 	}
 	return resp, nil
+}
+
+// connector is the id that an agent asked for; "c1" stands for any.
+func (s *Server) connector(ctx context.Context) string {
+	p, _ := peer.FromContext(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, ok := strings.CutSuffix(s.asked[p.Addr.String()], ".control.localhost"); ok {
+		return id
+	}
+	return "c1"
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -76,7 +90,7 @@ func (s *Server) Connect(stream grpc.BidiStreamingServer[agentv1.ConnectRequest,
 	if err != nil {
 		return err
 	}
-	welcome, err := s.welcome(first.GetAuth())
+	welcome, err := s.welcome(first.GetAuth(), s.connector(stream.Context()))
 	if err != nil {
 		return rpc.ToStatus(err)
 	}
@@ -181,6 +195,14 @@ func (n *Session) Ping(id uint64) {
 // GoAway sends GoAway.
 func (n *Session) GoAway(reason agentv1.CloseReason) {
 	n.send(&agentv1.ConnectResponse{Message: &agentv1.ConnectResponse_GoAway{GoAway: &agentv1.GoAway{Reason: reason}}})
+}
+
+// Connectors says which other connectors there are; they may be attached to at
+// once.
+func (n *Session) Connectors(others ...string) {
+	n.send(&agentv1.ConnectResponse{Message: &agentv1.ConnectResponse_Connectors{
+		Connectors: &agentv1.Connectors{Others: others, Spread: durationpb.New(0)},
+	}})
 }
 
 // CloseTunnel sends TunnelClosed.

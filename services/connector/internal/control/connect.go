@@ -96,6 +96,7 @@ func (s *Server) greet(stream stream, first <-chan received) (*agent, error) {
 	if err := stream.Send(s.authResp(a, grant)); err != nil {
 		s.table.End(a.session, session.Lost, streamFault(err))
 	}
+	a.session.Announce(s.connectors())
 	return a, nil
 }
 

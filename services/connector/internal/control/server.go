@@ -134,30 +134,6 @@ func (s *Server) Beat(ctx context.Context) error {
 	}
 }
 
-// Drain asks all agents to leave and waits until they have, or until ctx ends;
-// then it ends what is left.
-func (s *Server) Drain(ctx context.Context) error {
-	empty := s.table.Drain()
-	var left time.Duration
-	if deadline, ok := ctx.Deadline(); ok {
-		left = time.Until(deadline)
-	}
-	for _, sess := range s.table.All() {
-		s.table.Tell(sess, session.GoAway{
-			Reason: session.Shutdown, Deadline: left, Spread: left / 2, Text: "this connector is stopping",
-		})
-	}
-	select {
-	case <-empty:
-		return nil
-	case <-ctx.Done():
-	}
-	for _, sess := range s.table.All() {
-		s.table.End(sess, session.Shutdown, session.ErrDraining)
-	}
-	return nil
-}
-
 var errBusy = errs.New(errs.ResourceExhausted, errs.ReasonOverloaded,
 	"too many agents are connecting at once; retry").WithRetry(2 * time.Second)
 

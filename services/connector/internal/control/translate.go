@@ -32,6 +32,10 @@ func toWire(m session.Message, opened time.Time) *agentv1.ConnectResponse {
 			Reason: agentv1.CloseReason(m.Reason), Message: m.Text,
 			Deadline: durationpb.New(m.Deadline), Spread: durationpb.New(m.Spread),
 		}}}
+	case session.Connectors:
+		return &agentv1.ConnectResponse{Message: &agentv1.ConnectResponse_Connectors{Connectors: &agentv1.Connectors{
+			Others: m.Others, Spread: durationpb.New(m.Spread),
+		}}}
 	case session.ReqProxy:
 		return &agentv1.ConnectResponse{Message: &agentv1.ConnectResponse_ReqProxy{ReqProxy: reqProxy(m, time.Now())}}
 	}

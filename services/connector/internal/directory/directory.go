@@ -59,7 +59,9 @@ type Client struct {
 	changed      chan struct{}
 	lost         bool // the registry does not know the registration any more
 	draining     bool
-	peers        map[string]struct{} // other connectors that take sessions
+
+	peers      peers
+	drainAsked chan struct{}
 }
 
 // New returns a client; Run does its work, and Leave must end it.
@@ -74,7 +76,7 @@ func New(conn grpc.ClientConnInterface, table *session.Table, node Node, log *sl
 		kick:      make(chan struct{}, 1),
 		stay:      stay, leave: leave, gone: make(chan struct{}),
 		changed: make(chan struct{}),
-		peers:   make(map[string]struct{}),
+		peers:   newPeers(), drainAsked: make(chan struct{}),
 	}
 }
 
@@ -124,20 +126,6 @@ func (c *Client) state() registryv1.NodeState {
 		return registryv1.NodeState_NODE_STATE_DRAINING
 	}
 	return registryv1.NodeState_NODE_STATE_READY
-}
-
-// Peers returns the ids of at most n other connectors that take sessions.
-func (c *Client) Peers(n int) []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var ids []string
-	for id := range c.peers { // in a map's order, so that agents spread
-		if len(ids) == n {
-			break
-		}
-		ids = append(ids, id)
-	}
-	return ids
 }
 
 // Drain says that this connector takes nothing new.

@@ -42,13 +42,14 @@ func (c *Client) follow(ctx context.Context, after **registryv1.Position) (heard
 		}
 		heard = true
 		if msg.GetSnapshot() {
-			c.forgetPeers()
+			c.peers.begin()
 		}
 		for _, change := range msg.GetChanges() {
 			c.apply(change)
 		}
 		if p := msg.GetPosition(); p != nil {
 			*after = p
+			c.peers.whole()
 		}
 	}
 }
@@ -60,9 +61,9 @@ func (c *Client) apply(change *registryv1.Change) {
 	case *registryv1.Change_AttachmentEnded:
 		c.ended(change.AttachmentEnded)
 	case *registryv1.Change_Node:
-		c.setPeer(change.Node)
+		c.setNode(change.Node)
 	case *registryv1.Change_NodeRemoved:
-		c.removePeer(change.NodeRemoved.GetKind(), change.NodeRemoved.GetId())
+		c.removeNode(change.NodeRemoved)
 	}
 }
 
@@ -97,32 +98,4 @@ func (c *Client) ended(e *registryv1.AttachmentEnded) {
 	if a, ok := c.table.Find(at.GetSessionId(), at.GetHostname()); ok && a.Generation == at.GetGeneration() {
 		c.table.CloseTunnel(a.Session, a.Tunnel, reason)
 	}
-}
-
-func (c *Client) setPeer(n *registryv1.Node) {
-	if n.GetKind() != registryv1.NodeKind_NODE_KIND_CONNECTOR || n.GetId() == c.node.ID {
-		return
-	}
-	if n.GetState() != registryv1.NodeState_NODE_STATE_READY {
-		c.removePeer(n.GetKind(), n.GetId())
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.peers[n.GetId()] = struct{}{}
-}
-
-func (c *Client) removePeer(kind registryv1.NodeKind, id string) {
-	if kind != registryv1.NodeKind_NODE_KIND_CONNECTOR {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.peers, id)
-}
-
-func (c *Client) forgetPeers() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.peers)
 }

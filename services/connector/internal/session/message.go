@@ -36,6 +36,13 @@ type GoAway struct {
 	Text             string
 }
 
+// Connectors says which other connectors take sessions.
+type Connectors struct {
+	Others []string
+	// Spread is what agents distribute their coming to a new one over.
+	Spread time.Duration
+}
+
 // ReqProxy asks for dial-backs.
 type ReqProxy struct{ Dials []Dial }
 
@@ -60,4 +67,5 @@ func (Pong) message()         {}
 func (NewTunnel) message()    {}
 func (TunnelClosed) message() {}
 func (GoAway) message()       {}
+func (Connectors) message()   {}
 func (ReqProxy) message()     {}

@@ -20,7 +20,7 @@ const (
 )
 
 // outbox is what an agent has not been sent yet. Pings and pongs go first, then
-// answers, then wanted dial-backs.
+// answers, then the news of connectors, then wanted dial-backs.
 type outbox struct {
 	wake chan struct{} // of one: there is something
 
@@ -28,6 +28,7 @@ type outbox struct {
 	ping    *Ping
 	pongs   []Pong
 	answers []Message
+	peers   *Connectors
 	dials   []Dial
 }
 
@@ -70,6 +71,14 @@ func (o *outbox) answer(m Message) bool {
 	return true
 }
 
+// setPeers replaces news of connectors that were not sent: they are state.
+func (o *outbox) setPeers(m Connectors) {
+	o.mu.Lock()
+	o.peers = &m
+	o.mu.Unlock()
+	o.signal()
+}
+
 // want queues a dial-back; false: as many wait as may.
 func (o *outbox) want(d Dial, now time.Time) bool {
 	o.mu.Lock()
@@ -109,6 +118,10 @@ func (o *outbox) next(now time.Time) (Message, bool) {
 		return p, true
 	case len(o.answers) > 0:
 		return take(&o.answers), true
+	case o.peers != nil:
+		m := *o.peers
+		o.peers = nil
+		return m, true
 	}
 	o.dropExpired(now)
 	if len(o.dials) == 0 {

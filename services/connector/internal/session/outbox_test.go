@@ -27,6 +27,8 @@ func TestPingsAndAnswersGoFirst(t *testing.T) {
 	t.Parallel()
 	s := testSession()
 	s.Ask(dials(40))
+	s.Announce(Connectors{Others: []string{"c2"}})
+	s.Announce(Connectors{Others: []string{"c3"}}) // in the place of the first
 	s.Answer(TunnelClosed{TunnelID: "t"})
 	s.Alive(s.Opened, Pings{Interval: 1, Timeout: time.Minute})
 	s.Alive(s.Opened.Add(time.Second), Pings{Interval: 1, Timeout: time.Minute})
@@ -35,7 +37,7 @@ func TestPingsAndAnswersGoFirst(t *testing.T) {
 	for m, ok := s.Next(); ok; m, ok = s.Next() {
 		got += fmt.Sprintf("%T ", m)
 	}
-	if want := "session.Pong session.Ping session.TunnelClosed session.ReqProxy session.ReqProxy "; got != want {
+	if want := "session.Pong session.Ping session.TunnelClosed session.Connectors session.ReqProxy session.ReqProxy "; got != want {
 		t.Errorf("sent %s, want %s", got, want)
 	}
 }

@@ -172,3 +172,7 @@ func (s *Session) Answer(m Message) bool { return s.out.answer(m) }
 
 // AnswerPing queues the Pong to an agent's Ping.
 func (s *Session) AnswerPing(id uint64) { s.out.pong(id) }
+
+// Announce tells the agent which other connectors there are, in place of earlier
+// news that it was not sent.
+func (s *Session) Announce(m Connectors) { s.out.setPeers(m) }

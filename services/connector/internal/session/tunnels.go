@@ -1,10 +1,16 @@
 package session
 
+import "time"
+
 // Attachment is a tunnel and the session that it can be reached through.
 type Attachment struct {
 	Session *Session
 	Tunnel
 }
+
+// drainRetry is when an agent asks again for a tunnel that a stopping connector
+// does not take: by then it has left, or knows whereto.
+const drainRetry = time.Second
 
 // Reserve makes room for a tunnel while the registry is asked for its name. It
 // reports whether the session has the tunnel already, which counts once.
@@ -16,6 +22,9 @@ func (t *Table) Reserve(s *Session, tunnelID string, limit int) (again bool, err
 	}
 	if _, ok := s.tunnels[tunnelID]; ok {
 		return true, nil
+	}
+	if t.draining {
+		return false, ErrDraining.WithRetry(drainRetry)
 	}
 	if limit > 0 && len(s.tunnels) >= limit {
 		return false, ErrTunnelLimit

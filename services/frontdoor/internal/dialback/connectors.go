@@ -184,11 +184,14 @@ func (l *Links) watch(ctx context.Context, k *link) error {
 }
 
 // ended acts on the end of a session. After a revocation nothing lives on, not
-// even what is under way; else what is under way finishes.
+// even what is under way; else what is under way finishes, and an agent that has
+// another session keeps its connections.
 func (l *Links) ended(k *link, end *connectorv1.WatchSessionsResponse) {
-	l.table.EndSession(k.id, end.GetSessionId(), end.GetTunnelId())
+	elsewhere := l.table.EndSession(k.id, end.GetSessionId(), end.GetTunnelId())
 	agent := route.Agent{ID: end.GetAgentId(), Instance: registryclient.InstanceOf(end.GetInstance())}
-	l.conns.cut(agent, end.GetTunnelId(), registryclient.Final(end.GetReason()))
+	if final := registryclient.Final(end.GetReason()); final || !elsewhere {
+		l.conns.cut(agent, end.GetTunnelId(), final)
+	}
 	l.log.Debug("session ended", "connector", k.id, "session", end.GetSessionId(),
 		"agent", end.GetAgentId(), "tunnel", end.GetTunnelId(), "reason", end.GetReason().String())
 }

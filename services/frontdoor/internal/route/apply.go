@@ -153,21 +153,27 @@ func (t *Table) Link(id string, up bool) {
 }
 
 // EndSession removes the attachments of a session that its connector itself
-// says has ended; of one tunnel alone if tunnelID is not empty.
-func (t *Table) EndSession(connectorID, sessionID, tunnelID string) {
+// says has ended; of one tunnel alone if tunnelID is not empty. It reports whether
+// there were some, and the same agent can be reached in another way for each.
+func (t *Table) EndSession(connectorID, sessionID, tunnelID string) (elsewhere bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.connectors[connectorID]
 	if c == nil {
-		return
+		return false
 	}
+	ended, left := 0, 0
 	for _, a := range c.sessions[sessionID] {
 		r := t.records[a.Hostname]
 		if tunnelID == "" || r.claim != nil && r.claim.TunnelID == tunnelID {
 			t.detach(a)
 			t.publish(a.Hostname)
+			if ended++; r.claim != nil && r.claim.Generation == a.Generation && len(t.usable(r)) > 0 {
+				left++
+			}
 		}
 	}
+	return ended > 0 && left == ended
 }
 
 // Expire removes what has been suspect for too long. To be called now and then.

@@ -123,6 +123,33 @@ func TestWhatCountsAsAWay(t *testing.T) {
 	}
 }
 
+func TestTheEndOfOneOfTwoSessionsIsKnownAsThat(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before func(*route.Table)
+		tunnel string
+		want   bool
+	}{
+		"the only one":           {func(*route.Table) {}, "", false},
+		"one of two":             {func(t *route.Table) { t.PutAttachment(at("B", 1)) }, "", true},
+		"its tunnel":             {func(t *route.Table) { t.PutAttachment(at("B", 1)) }, "t", true},
+		"another tunnel":         {func(t *route.Table) { t.PutAttachment(at("B", 1)) }, "other", false},
+		"the other one is taken": {func(t *route.Table) { t.PutClaim(claim(2)); t.PutAttachment(at("B", 2)) }, "", false},
+		"closed":                 {func(t *route.Table) { t.PutAttachment(at("B", 1)); t.RemoveClaim(host) }, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			table, _ := newTable(nil)
+			table.PutClaim(claim(1))
+			table.PutAttachment(at("A", 1))
+			c.before(table)
+			if got := table.EndSession("A", "s-A", c.tunnel); got != c.want {
+				t.Errorf("reachable in another way: %v", got)
+			}
+		})
+	}
+}
+
 // The snapshot behind an outage names nothing: nobody could renew a lease.
 func TestASnapshotRemovesOnlyWhatSomebodyStandsFor(t *testing.T) {
 	t.Parallel()

@@ -318,6 +318,7 @@ type ConnectResponse struct {
 	//	*ConnectResponse_Ping
 	//	*ConnectResponse_Pong
 	//	*ConnectResponse_GoAway
+	//	*ConnectResponse_Connectors
 	Message       isConnectResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -423,6 +424,15 @@ func (x *ConnectResponse) GetGoAway() *GoAway {
 	return nil
 }
 
+func (x *ConnectResponse) GetConnectors() *Connectors {
+	if x != nil {
+		if x, ok := x.Message.(*ConnectResponse_Connectors); ok {
+			return x.Connectors
+		}
+	}
+	return nil
+}
+
 type isConnectResponse_Message interface {
 	isConnectResponse_Message()
 }
@@ -455,6 +465,10 @@ type ConnectResponse_GoAway struct {
 	GoAway *GoAway `protobuf:"bytes,7,opt,name=go_away,json=goAway,proto3,oneof"`
 }
 
+type ConnectResponse_Connectors struct {
+	Connectors *Connectors `protobuf:"bytes,8,opt,name=connectors,proto3,oneof"`
+}
+
 func (*ConnectResponse_AuthResp) isConnectResponse_Message() {}
 
 func (*ConnectResponse_NewTunnel) isConnectResponse_Message() {}
@@ -468,6 +482,8 @@ func (*ConnectResponse_Ping) isConnectResponse_Message() {}
 func (*ConnectResponse_Pong) isConnectResponse_Message() {}
 
 func (*ConnectResponse_GoAway) isConnectResponse_Message() {}
+
+func (*ConnectResponse_Connectors) isConnectResponse_Message() {}
 
 // Auth introduces the agent.
 type Auth struct {
@@ -1621,6 +1637,65 @@ func (x *GoAway) GetMessage() string {
 	return ""
 }
 
+// Connectors says which other connectors take sessions now. It follows AuthResp,
+// replaces AuthResp.other_connectors, and comes again whenever that changes. An
+// agent that has fewer attachments than it wants makes one more, to a connector
+// that it is not attached to.
+type Connectors struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids, at most 8 of them, in no order.
+	Others []string `protobuf:"bytes,1,rep,name=others,proto3" json:"others,omitempty"`
+	// From receipt: the agent waits a random part of this first, so that all
+	// agents do not come in one second. Absent: 60 seconds.
+	Spread        *durationpb.Duration `protobuf:"bytes,2,opt,name=spread,proto3" json:"spread,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Connectors) Reset() {
+	*x = Connectors{}
+	mi := &file_dialback_agent_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Connectors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Connectors) ProtoMessage() {}
+
+func (x *Connectors) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_agent_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Connectors.ProtoReflect.Descriptor instead.
+func (*Connectors) Descriptor() ([]byte, []int) {
+	return file_dialback_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Connectors) GetOthers() []string {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+func (x *Connectors) GetSpread() *durationpb.Duration {
+	if x != nil {
+		return x.Spread
+	}
+	return nil
+}
+
 // ExportSpansRequest carries a batch of spans.
 type ExportSpansRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1634,7 +1709,7 @@ type ExportSpansRequest struct {
 
 func (x *ExportSpansRequest) Reset() {
 	*x = ExportSpansRequest{}
-	mi := &file_dialback_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_dialback_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1721,7 @@ func (x *ExportSpansRequest) String() string {
 func (*ExportSpansRequest) ProtoMessage() {}
 
 func (x *ExportSpansRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_dialback_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1734,7 @@ func (x *ExportSpansRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSpansRequest.ProtoReflect.Descriptor instead.
 func (*ExportSpansRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_dialback_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExportSpansRequest) GetOtlp() []byte {
@@ -1678,7 +1753,7 @@ type ExportSpansResponse struct {
 
 func (x *ExportSpansResponse) Reset() {
 	*x = ExportSpansResponse{}
-	mi := &file_dialback_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_dialback_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1765,7 @@ func (x *ExportSpansResponse) String() string {
 func (*ExportSpansResponse) ProtoMessage() {}
 
 func (x *ExportSpansResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_dialback_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1778,7 @@ func (x *ExportSpansResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSpansResponse.ProtoReflect.Descriptor instead.
 func (*ExportSpansResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_dialback_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 var File_dialback_agent_v1_agent_proto protoreflect.FileDescriptor
@@ -1719,7 +1794,7 @@ const file_dialback_agent_v1_agent_proto_rawDesc = "" +
 	"\fproxy_failed\x18\x04 \x01(\v2\x1e.dialback.agent.v1.ProxyFailedH\x00R\vproxyFailed\x12-\n" +
 	"\x04ping\x18\x05 \x01(\v2\x17.dialback.agent.v1.PingH\x00R\x04ping\x12-\n" +
 	"\x04pong\x18\x06 \x01(\v2\x17.dialback.agent.v1.PongH\x00R\x04pongB\t\n" +
-	"\amessage\"\xaf\x03\n" +
+	"\amessage\"\xf0\x03\n" +
 	"\x0fConnectResponse\x12:\n" +
 	"\tauth_resp\x18\x01 \x01(\v2\x1b.dialback.agent.v1.AuthRespH\x00R\bauthResp\x12=\n" +
 	"\n" +
@@ -1728,7 +1803,10 @@ const file_dialback_agent_v1_agent_proto_rawDesc = "" +
 	"\treq_proxy\x18\x04 \x01(\v2\x1b.dialback.agent.v1.ReqProxyH\x00R\breqProxy\x12-\n" +
 	"\x04ping\x18\x05 \x01(\v2\x17.dialback.agent.v1.PingH\x00R\x04ping\x12-\n" +
 	"\x04pong\x18\x06 \x01(\v2\x17.dialback.agent.v1.PongH\x00R\x04pong\x124\n" +
-	"\ago_away\x18\a \x01(\v2\x19.dialback.agent.v1.GoAwayH\x00R\x06goAwayB\t\n" +
+	"\ago_away\x18\a \x01(\v2\x19.dialback.agent.v1.GoAwayH\x00R\x06goAway\x12?\n" +
+	"\n" +
+	"connectors\x18\b \x01(\v2\x1d.dialback.agent.v1.ConnectorsH\x00R\n" +
+	"connectorsB\t\n" +
 	"\amessage\"\xca\x02\n" +
 	"\x04Auth\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12#\n" +
@@ -1821,7 +1899,11 @@ const file_dialback_agent_v1_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.dialback.agent.v1.CloseReasonR\x06reason\x125\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bdeadline\x121\n" +
 	"\x06spread\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06spread\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"(\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"W\n" +
+	"\n" +
+	"Connectors\x12\x16\n" +
+	"\x06others\x18\x01 \x03(\tR\x06others\x121\n" +
+	"\x06spread\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06spread\"(\n" +
 	"\x12ExportSpansRequest\x12\x12\n" +
 	"\x04otlp\x18\x01 \x01(\fR\x04otlp\"\x15\n" +
 	"\x13ExportSpansResponse*\xcf\x01\n" +
@@ -1859,7 +1941,7 @@ func file_dialback_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_dialback_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dialback_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_dialback_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_dialback_agent_v1_agent_proto_goTypes = []any{
 	(CloseReason)(0),            // 0: dialback.agent.v1.CloseReason
 	(FailReason)(0),             // 1: dialback.agent.v1.FailReason
@@ -1880,12 +1962,13 @@ var file_dialback_agent_v1_agent_proto_goTypes = []any{
 	(*Ping)(nil),                // 16: dialback.agent.v1.Ping
 	(*Pong)(nil),                // 17: dialback.agent.v1.Pong
 	(*GoAway)(nil),              // 18: dialback.agent.v1.GoAway
-	(*ExportSpansRequest)(nil),  // 19: dialback.agent.v1.ExportSpansRequest
-	(*ExportSpansResponse)(nil), // 20: dialback.agent.v1.ExportSpansResponse
-	nil,                         // 21: dialback.agent.v1.ReqTunnel.MetadataEntry
-	(*durationpb.Duration)(nil), // 22: google.protobuf.Duration
-	(v1.Protocol)(0),            // 23: dialback.proxy.v1.Protocol
-	(*v1.TraceContext)(nil),     // 24: dialback.proxy.v1.TraceContext
+	(*Connectors)(nil),          // 19: dialback.agent.v1.Connectors
+	(*ExportSpansRequest)(nil),  // 20: dialback.agent.v1.ExportSpansRequest
+	(*ExportSpansResponse)(nil), // 21: dialback.agent.v1.ExportSpansResponse
+	nil,                         // 22: dialback.agent.v1.ReqTunnel.MetadataEntry
+	(*durationpb.Duration)(nil), // 23: google.protobuf.Duration
+	(v1.Protocol)(0),            // 24: dialback.proxy.v1.Protocol
+	(*v1.TraceContext)(nil),     // 25: dialback.proxy.v1.TraceContext
 }
 var file_dialback_agent_v1_agent_proto_depIdxs = []int32{
 	4,  // 0: dialback.agent.v1.ConnectRequest.auth:type_name -> dialback.agent.v1.Auth
@@ -1901,32 +1984,34 @@ var file_dialback_agent_v1_agent_proto_depIdxs = []int32{
 	16, // 10: dialback.agent.v1.ConnectResponse.ping:type_name -> dialback.agent.v1.Ping
 	17, // 11: dialback.agent.v1.ConnectResponse.pong:type_name -> dialback.agent.v1.Pong
 	18, // 12: dialback.agent.v1.ConnectResponse.go_away:type_name -> dialback.agent.v1.GoAway
-	22, // 13: dialback.agent.v1.AuthResp.ping_interval:type_name -> google.protobuf.Duration
-	22, // 14: dialback.agent.v1.AuthResp.ping_timeout:type_name -> google.protobuf.Duration
-	23, // 15: dialback.agent.v1.ReqTunnel.protocol:type_name -> dialback.proxy.v1.Protocol
-	21, // 16: dialback.agent.v1.ReqTunnel.metadata:type_name -> dialback.agent.v1.ReqTunnel.MetadataEntry
-	8,  // 17: dialback.agent.v1.EndpointOptions.basic_auth:type_name -> dialback.agent.v1.BasicAuth
-	23, // 18: dialback.agent.v1.NewTunnel.protocol:type_name -> dialback.proxy.v1.Protocol
-	10, // 19: dialback.agent.v1.NewTunnel.error:type_name -> dialback.agent.v1.Error
-	22, // 20: dialback.agent.v1.Error.retry_after:type_name -> google.protobuf.Duration
-	0,  // 21: dialback.agent.v1.TunnelClosed.reason:type_name -> dialback.agent.v1.CloseReason
-	14, // 22: dialback.agent.v1.ReqProxy.dials:type_name -> dialback.agent.v1.Dial
-	22, // 23: dialback.agent.v1.Dial.remaining:type_name -> google.protobuf.Duration
-	24, // 24: dialback.agent.v1.Dial.trace:type_name -> dialback.proxy.v1.TraceContext
-	1,  // 25: dialback.agent.v1.ProxyFailed.reason:type_name -> dialback.agent.v1.FailReason
-	22, // 26: dialback.agent.v1.Pong.uptime:type_name -> google.protobuf.Duration
-	0,  // 27: dialback.agent.v1.GoAway.reason:type_name -> dialback.agent.v1.CloseReason
-	22, // 28: dialback.agent.v1.GoAway.deadline:type_name -> google.protobuf.Duration
-	22, // 29: dialback.agent.v1.GoAway.spread:type_name -> google.protobuf.Duration
-	2,  // 30: dialback.agent.v1.ControlService.Connect:input_type -> dialback.agent.v1.ConnectRequest
-	19, // 31: dialback.agent.v1.ControlService.ExportSpans:input_type -> dialback.agent.v1.ExportSpansRequest
-	3,  // 32: dialback.agent.v1.ControlService.Connect:output_type -> dialback.agent.v1.ConnectResponse
-	20, // 33: dialback.agent.v1.ControlService.ExportSpans:output_type -> dialback.agent.v1.ExportSpansResponse
-	32, // [32:34] is the sub-list for method output_type
-	30, // [30:32] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	19, // 13: dialback.agent.v1.ConnectResponse.connectors:type_name -> dialback.agent.v1.Connectors
+	23, // 14: dialback.agent.v1.AuthResp.ping_interval:type_name -> google.protobuf.Duration
+	23, // 15: dialback.agent.v1.AuthResp.ping_timeout:type_name -> google.protobuf.Duration
+	24, // 16: dialback.agent.v1.ReqTunnel.protocol:type_name -> dialback.proxy.v1.Protocol
+	22, // 17: dialback.agent.v1.ReqTunnel.metadata:type_name -> dialback.agent.v1.ReqTunnel.MetadataEntry
+	8,  // 18: dialback.agent.v1.EndpointOptions.basic_auth:type_name -> dialback.agent.v1.BasicAuth
+	24, // 19: dialback.agent.v1.NewTunnel.protocol:type_name -> dialback.proxy.v1.Protocol
+	10, // 20: dialback.agent.v1.NewTunnel.error:type_name -> dialback.agent.v1.Error
+	23, // 21: dialback.agent.v1.Error.retry_after:type_name -> google.protobuf.Duration
+	0,  // 22: dialback.agent.v1.TunnelClosed.reason:type_name -> dialback.agent.v1.CloseReason
+	14, // 23: dialback.agent.v1.ReqProxy.dials:type_name -> dialback.agent.v1.Dial
+	23, // 24: dialback.agent.v1.Dial.remaining:type_name -> google.protobuf.Duration
+	25, // 25: dialback.agent.v1.Dial.trace:type_name -> dialback.proxy.v1.TraceContext
+	1,  // 26: dialback.agent.v1.ProxyFailed.reason:type_name -> dialback.agent.v1.FailReason
+	23, // 27: dialback.agent.v1.Pong.uptime:type_name -> google.protobuf.Duration
+	0,  // 28: dialback.agent.v1.GoAway.reason:type_name -> dialback.agent.v1.CloseReason
+	23, // 29: dialback.agent.v1.GoAway.deadline:type_name -> google.protobuf.Duration
+	23, // 30: dialback.agent.v1.GoAway.spread:type_name -> google.protobuf.Duration
+	23, // 31: dialback.agent.v1.Connectors.spread:type_name -> google.protobuf.Duration
+	2,  // 32: dialback.agent.v1.ControlService.Connect:input_type -> dialback.agent.v1.ConnectRequest
+	20, // 33: dialback.agent.v1.ControlService.ExportSpans:input_type -> dialback.agent.v1.ExportSpansRequest
+	3,  // 34: dialback.agent.v1.ControlService.Connect:output_type -> dialback.agent.v1.ConnectResponse
+	21, // 35: dialback.agent.v1.ControlService.ExportSpans:output_type -> dialback.agent.v1.ExportSpansResponse
+	34, // [34:36] is the sub-list for method output_type
+	32, // [32:34] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_dialback_agent_v1_agent_proto_init() }
@@ -1950,6 +2035,7 @@ func file_dialback_agent_v1_agent_proto_init() {
 		(*ConnectResponse_Ping)(nil),
 		(*ConnectResponse_Pong)(nil),
 		(*ConnectResponse_GoAway)(nil),
+		(*ConnectResponse_Connectors)(nil),
 	}
 	file_dialback_agent_v1_agent_proto_msgTypes[4].OneofWrappers = []any{
 		(*ReqTunnel_Hostname)(nil),
@@ -1962,7 +2048,7 @@ func file_dialback_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_agent_v1_agent_proto_rawDesc), len(file_dialback_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
