@@ -28,6 +28,8 @@ const (
 	Unavailable
 	ResourceExhausted
 	DeadlineExceeded
+	// Aborted: somebody else has changed it meanwhile; read it again.
+	Aborted
 )
 
 // Field is one malformed field of a request.

@@ -13,6 +13,9 @@ const (
 	ReasonOverloaded       Reason = "OVERLOADED"
 	ReasonRateLimited      Reason = "RATE_LIMITED"
 	ReasonNotFound         Reason = "NOT_FOUND"
+	ReasonAlreadyExists    Reason = "ALREADY_EXISTS"
+	ReasonEtagMismatch     Reason = "ETAG_MISMATCH"
+	ReasonQuotaExceeded    Reason = "QUOTA_EXCEEDED"
 
 	ReasonTokenMissing       Reason = "TOKEN_MISSING"
 	ReasonTokenInvalid       Reason = "TOKEN_INVALID"
@@ -20,6 +23,7 @@ const (
 	ReasonTokenExpired       Reason = "TOKEN_EXPIRED"
 	ReasonVersionUnsupported Reason = "VERSION_UNSUPPORTED"
 	ReasonTakenOver          Reason = "TAKEN_OVER"
+	ReasonAccountDisabled    Reason = "ACCOUNT_DISABLED"
 
 	ReasonNameTaken         Reason = "NAME_TAKEN"
 	ReasonNameInUse         Reason = "NAME_IN_USE"

@@ -9,7 +9,7 @@ import (
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/rpc"
-	"github.com/dialback/dialback/internal/tlsconf"
+	"github.com/dialback/dialback/internal/testkit"
 )
 
 func TestDrainLetsCallsFinishAndCutsOffTheRest(t *testing.T) {
@@ -20,12 +20,8 @@ func TestDrainLetsCallsFinishAndCutsOffTheRest(t *testing.T) {
 			entered, release := make(chan struct{}), make(chan struct{})
 			mem := rpc.NewMemory()
 			server := rpc.NewServer(rpc.ServerConfig{
-				Methods: rpc.Methods{
-					authv1.TokenService_CreateToken_FullMethodName: {tlsconf.RoleAdmin},
-					authv1.TokenService_ListTokens_FullMethodName:  {rpc.RoleAnyone},
-					authv1.TokenService_RevokeToken_FullMethodName: {tlsconf.RoleAdmin},
-				},
-				Logger: slog.New(slog.DiscardHandler),
+				Methods: testkit.Internal([]string{rpc.RoleAnyone}, authv1.TokenService_ServiceDesc),
+				Logger:  slog.New(slog.DiscardHandler),
 			})
 			authv1.RegisterTokenServiceServer(server, &tokens{answer: func(ctx context.Context) error {
 				close(entered)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,9 @@ import (
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
 
@@ -35,11 +38,7 @@ func (s *tokens) ListTokens(ctx context.Context, _ *authv1.ListTokensRequest) (*
 	return &authv1.ListTokensResponse{}, s.answer(ctx)
 }
 
-var adminOnly = rpc.Methods{
-	authv1.TokenService_CreateToken_FullMethodName: {tlsconf.RoleAdmin},
-	authv1.TokenService_ListTokens_FullMethodName:  {tlsconf.RoleAdmin},
-	authv1.TokenService_RevokeToken_FullMethodName: {tlsconf.RoleAdmin},
-}
+var adminOnly = testkit.Internal([]string{tlsconf.RoleAdmin}, authv1.TokenService_ServiceDesc)
 
 type fixture struct {
 	t    *testing.T
@@ -157,16 +156,23 @@ func TestNobodyCallsWhatHeIsNotListedFor(t *testing.T) {
 
 func TestAServerStartsOnlyWithACompleteList(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(rpc.Methods){
-		"a method is missing":   func(m rpc.Methods) { delete(m, authv1.TokenService_ListTokens_FullMethodName) },
-		"a method is not there": func(m rpc.Methods) { m["/dialback.auth.v1.TokenService/Gone"] = []string{tlsconf.RoleAdmin} },
+	const gone = "/dialback.auth.v1.TokenService/Gone"
+	for name, change := range map[string]func(*rpc.ServerConfig){
+		"a method is missing": func(c *rpc.ServerConfig) {
+			delete(c.Methods.Internal, authv1.TokenService_ListTokens_FullMethodName)
+		},
+		"a method is not there":         func(c *rpc.ServerConfig) { c.Methods.Internal[gone] = []string{tlsconf.RoleAdmin} },
+		"a user's method is not there":  func(c *rpc.ServerConfig) { c.Methods.External[gone] = principal.Admin },
+		"a method is in both lists":     func(c *rpc.ServerConfig) { c.Methods.External[listTokens] = principal.Admin },
+		"a method is for no role":       func(c *rpc.ServerConfig) { listExternally(c, principal.None) },
+		"nobody knows the users' roles": func(c *rpc.ServerConfig) { listExternally(c, principal.Admin); c.Users = nil },
 	} {
-		methods := rpc.Methods{}
-		for k, v := range adminOnly {
-			methods[k] = v
+		config := rpc.ServerConfig{
+			Methods: rpc.Methods{Internal: maps.Clone(adminOnly.Internal), External: map[string]principal.Role{}},
+			Users:   testkit.Users{}, Logger: slog.New(slog.DiscardHandler),
 		}
-		change(methods)
-		server := rpc.NewServer(rpc.ServerConfig{Methods: methods, Logger: slog.New(slog.DiscardHandler)})
+		change(&config)
+		server := rpc.NewServer(config)
 		authv1.RegisterTokenServiceServer(server, &tokens{})
 		if err := server.Serve(rpc.NewMemory()); err == nil {
 			t.Errorf("%s: the server serves", name)

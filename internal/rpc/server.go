@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -40,7 +41,9 @@ type ServerConfig struct {
 	// Validator checks every message of a caller before its method sees it; nil:
 	// none does, for services whose protos have no rules.
 	Validator Validator
-	Logger    *slog.Logger
+	// Users knows whose API keys are; needed if there are external methods.
+	Users  Authenticator
+	Logger *slog.Logger
 	// Telemetry makes the spans of calls; nil: none.
 	Telemetry *telemetry.Telemetry
 }
@@ -53,12 +56,12 @@ type Validator interface {
 // Server is a grpc.Server that refuses to serve what nobody may call.
 type Server struct {
 	*grpc.Server
-	methods Methods
+	guard *guard
 }
 
 // NewServer returns a server with the chain: recover, errors, authorize, validate.
 func NewServer(c ServerConfig, opts ...grpc.ServerOption) *Server {
-	guard := &guard{methods: c.Methods, validator: c.Validator, log: c.Logger}
+	guard := &guard{methods: c.Methods, users: c.Users, validator: c.Validator, log: c.Logger}
 	creds := insecure.NewCredentials()
 	if c.TLS != nil {
 		creds = credentials.NewTLS(c.TLS)
@@ -76,13 +79,13 @@ func NewServer(c ServerConfig, opts ...grpc.ServerOption) *Server {
 			otelgrpc.WithTracerProvider(c.Telemetry.Tracer), otelgrpc.WithPropagators(c.Telemetry.Propagator),
 			otelgrpc.WithFilter(tracedMethod))))
 	}
-	return &Server{Server: grpc.NewServer(append(all, opts...)...), methods: c.Methods}
+	return &Server{Server: grpc.NewServer(append(all, opts...)...), guard: guard}
 }
 
 // Serve serves l until the server is stopped. It fails at once if a method is
 // served that nobody is listed for.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.methods.check(s.GetServiceInfo()); err != nil {
+	if err := s.guard.check(s.GetServiceInfo()); err != nil {
 		_ = l.Close()
 		return err
 	}
@@ -105,12 +108,20 @@ func (s *Server) Drain(ctx context.Context) error {
 // failure once and sends its public side.
 type guard struct {
 	methods   Methods
+	users     Authenticator
 	validator Validator
 	log       *slog.Logger
 }
 
+func (g *guard) check(services map[string]grpc.ServiceInfo) error {
+	if len(g.methods.External) > 0 && g.users == nil {
+		return errors.New("there are external methods, and nobody who knows users")
+	}
+	return g.methods.check(services)
+}
+
 func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-	err = g.call(ctx, info.FullMethod, func() (err error) {
+	err = g.call(ctx, info.FullMethod, func(ctx context.Context) (err error) {
 		if err := g.validate(req); err != nil {
 			return err
 		}
@@ -124,17 +135,24 @@ func (g *guard) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 }
 
 func (g *guard) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	return g.call(stream.Context(), info.FullMethod, func() error { return next(srv, &validStream{stream, g}) })
+	return g.call(stream.Context(), info.FullMethod, func(ctx context.Context) error {
+		return next(srv, &guardedStream{ServerStream: stream, guard: g, ctx: ctx})
+	})
 }
 
-// validStream checks what a caller streams, be it one request or many.
-type validStream struct {
+// guardedStream checks what a caller streams, be it one request or many. Its
+// context carries the caller's principal.
+type guardedStream struct {
 	grpc.ServerStream
 	guard *guard
+	ctx   context.Context
 }
 
+// Context implements grpc.ServerStream.
+func (s *guardedStream) Context() context.Context { return s.ctx }
+
 // RecvMsg implements grpc.ServerStream.
-func (s *validStream) RecvMsg(m any) error {
+func (s *guardedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
@@ -149,17 +167,18 @@ func (g *guard) validate(m any) error {
 	return g.validator.Validate(message)
 }
 
-func (g *guard) call(ctx context.Context, method string, f func() error) (err error) {
+func (g *guard) call(ctx context.Context, method string, f func(context.Context) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 		err = g.outward(ctx, method, err)
 	}()
-	if err := g.methods.authorize(ctx, method); err != nil {
+	known, err := g.authorize(ctx, method)
+	if err != nil {
 		return err
 	}
-	return f()
+	return f(known)
 }
 
 // outward logs err where it ends and returns what the caller may see.
@@ -178,7 +197,7 @@ func (g *guard) outward(ctx context.Context, method string, err error) error {
 	switch status.Code(out) {
 	case codes.Internal:
 		level = slog.LevelError
-	case codes.Canceled, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition:
+	case codes.Canceled, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted:
 		level = slog.LevelDebug // an answer, which the caller makes of what it will
 	}
 	g.log.Log(ctx, level, "call failed", "method", method, "code", status.Code(out).String(), "error", err)

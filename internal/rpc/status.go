@@ -37,6 +37,7 @@ var codeOf = map[errs.Kind]codes.Code{
 	errs.Unavailable:        codes.Unavailable,
 	errs.ResourceExhausted:  codes.ResourceExhausted,
 	errs.DeadlineExceeded:   codes.DeadlineExceeded,
+	errs.Aborted:            codes.Aborted,
 }
 
 var kindOf = func() map[codes.Code]errs.Kind {

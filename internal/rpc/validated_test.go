@@ -13,16 +13,10 @@ import (
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/rpc/validate"
+	"github.com/dialback/dialback/internal/testkit"
 )
 
-var validatedMethods = rpc.Methods{
-	connectorv1.SessionService_ListSessions_FullMethodName: {rpc.RoleAnyone},
-	connectorv1.SessionService_GetSession_FullMethodName:   {rpc.RoleAnyone},
-	connectorv1.SessionService_CloseSession_FullMethodName: {rpc.RoleAnyone},
-
-	connectorv1.DialbackService_RequestProxy_FullMethodName:  {rpc.RoleAnyone},
-	connectorv1.DialbackService_WatchSessions_FullMethodName: {rpc.RoleAnyone},
-}
+var validatedMethods = testkit.Internal([]string{rpc.RoleAnyone}, connectorv1.SessionService_ServiceDesc, connectorv1.DialbackService_ServiceDesc)
 
 // sessions counts what reaches its methods.
 type sessions struct {

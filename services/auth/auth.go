@@ -111,13 +111,12 @@ func (s *Service) loadKeys(ctx context.Context) (identity.Keys, error) {
 }
 
 func (s *Service) newServer(keys identity.Keys) *rpc.Server {
-	server := rpc.NewServer(rpc.ServerConfig{
-		TLS: s.deps.TLS, Methods: grpcapi.Methods(), Validator: validate.New(), Logger: s.log, Telemetry: s.deps.Telemetry,
-	}, grpc.MaxRecvMsgSize(grpcapi.MaxMessage), grpc.MaxConcurrentStreams(maxCalls))
-
 	throttle := identity.NewThrottle(s.config.FailureBurst, s.config.FailureInterval, throttled, time.Now)
 	credentials := identity.NewCredentials(s.store, throttle,
 		identity.Limits{AssertionValidity: s.config.AssertionValidity, MaxTunnels: s.config.MaxTunnels}, time.Now)
+	server := rpc.NewServer(rpc.ServerConfig{
+		TLS: s.deps.TLS, Methods: grpcapi.Methods(), Users: credentials, Validator: validate.New(), Logger: s.log, Telemetry: s.deps.Telemetry,
+	}, grpc.MaxRecvMsgSize(grpcapi.MaxMessage), grpc.MaxConcurrentStreams(maxCalls))
 	agentServer := grpcapi.Server{Address: s.config.Server}
 	for _, pin := range s.config.CAPins {
 		agentServer.CAPins = append(agentServer.CAPins, pin[:])

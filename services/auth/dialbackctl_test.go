@@ -150,7 +150,7 @@ func TestDialbackctlExplainsFailures(t *testing.T) {
 		"bad account":     {a, "token create --account UPPER", 2, []string{"account", "lower-case"}},
 		"bad duration":    {a, "token create --valid-for soon", 2, []string{"soon"}},
 		"no such token":   {a, "token revoke 0123456789abcdef", 1, []string{"token list"}},
-		"not an id":       {a, "token revoke everything", 2, []string{"16 lower-case hexadecimal digits"}},
+		"not an id":       {a, "token revoke Everything", 2, []string{"lower-case letters, digits and hyphens"}},
 		"no such command": {a, "token destroy", 2, []string{"destroy", "--help"}},
 		"wrong role":      {connector, "token list", 1, []string{"administrator's certificate"}},
 		"wrong authority": {mixed, "token list", 1, []string{"cannot reach", "certificate signed by unknown authority"}},

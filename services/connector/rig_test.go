@@ -116,25 +116,13 @@ func (r *rig) cert(role string) tls.Certificate {
 }
 
 func (r *rig) serveAuth() *grpc.ClientConn {
-	mem, server := r.serve(tlsconf.RoleAuth, rpc.Methods{
-		authv1.CredentialService_Validate_FullMethodName:         {tlsconf.RoleConnector},
-		authv1.CredentialService_WatchRevocations_FullMethodName: {tlsconf.RoleConnector},
-		authv1.CredentialService_GetKeys_FullMethodName:          {tlsconf.RoleConnector},
-	}, func(s grpc.ServiceRegistrar) { authv1.RegisterCredentialServiceServer(s, r.auth) })
+	mem, server := r.serve(tlsconf.RoleAuth, testkit.Internal([]string{tlsconf.RoleConnector}, authv1.CredentialService_ServiceDesc), func(s grpc.ServiceRegistrar) { authv1.RegisterCredentialServiceServer(s, r.auth) })
 	_ = server
 	return r.dial(mem, tlsconf.RoleConnector, tlsconf.RoleAuth)
 }
 
 func (r *rig) serveRegistry() *grpc.ClientConn {
-	methods := rpc.Methods{}
-	for _, desc := range []grpc.ServiceDesc{registryv1.NodeService_ServiceDesc, registryv1.DirectoryService_ServiceDesc} {
-		for _, m := range desc.Methods {
-			methods["/"+desc.ServiceName+"/"+m.MethodName] = []string{tlsconf.RoleConnector}
-		}
-		for _, m := range desc.Streams {
-			methods["/"+desc.ServiceName+"/"+m.StreamName] = []string{tlsconf.RoleConnector}
-		}
-	}
+	methods := testkit.Internal([]string{tlsconf.RoleConnector}, registryv1.NodeService_ServiceDesc, registryv1.DirectoryService_ServiceDesc)
 	mem, _ := r.serve(tlsconf.RoleRegistry, methods, func(s grpc.ServiceRegistrar) {
 		registryv1.RegisterNodeServiceServer(s, r.registry)
 		registryv1.RegisterDirectoryServiceServer(s, r.registry)

@@ -63,36 +63,15 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		serviceCA: testkit.CA(t), proxyCA: testkit.CA(t), publicCA: testkit.CA(t),
 	}
 	front := []string{tlsconf.RoleFrontdoor}
-	w.services["registry"] = serveRPC(t, w.serviceCA, tlsconf.RoleRegistry, registryMethods(front), func(s *rpc.Server) {
+	w.services["registry"] = serveRPC(t, w.serviceCA, tlsconf.RoleRegistry, testkit.Internal(front, registryv1.NodeService_ServiceDesc, registryv1.DirectoryService_ServiceDesc), func(s *rpc.Server) {
 		registryv1.RegisterNodeServiceServer(s, w.registry)
 		registryv1.RegisterDirectoryServiceServer(s, w.registry)
 	})
-	w.services["auth"] = serveRPC(t, w.serviceCA, tlsconf.RoleAuth, authMethods(front), func(s *rpc.Server) {
+	w.services["auth"] = serveRPC(t, w.serviceCA, tlsconf.RoleAuth, testkit.Internal(front, authv1.CredentialService_ServiceDesc), func(s *rpc.Server) {
 		authv1.RegisterCredentialServiceServer(s, fakeAuth{})
 	})
 	w.run(o)
 	return w
-}
-
-func registryMethods(roles []string) rpc.Methods {
-	m := rpc.Methods{}
-	for service, methods := range map[string][]string{
-		"NodeService":      {"RegisterNode", "Heartbeat", "DeregisterNode"},
-		"DirectoryService": {"Bind", "Release", "EndSession", "Reattach", "Lookup", "Watch"},
-	} {
-		for _, name := range methods {
-			m["/dialback.registry.v1."+service+"/"+name] = roles
-		}
-	}
-	return m
-}
-
-func authMethods(roles []string) rpc.Methods {
-	m := rpc.Methods{}
-	for _, name := range []string{"Validate", "WatchRevocations", "GetKeys"} {
-		m["/dialback.auth.v1.CredentialService/"+name] = roles
-	}
-	return m
 }
 
 func (w *world) run(o worldOptions) {
@@ -170,10 +149,7 @@ func (w *world) connector(id string) *fakeConnector {
 	w.t.Helper()
 	c := newFakeConnector(id)
 	front := []string{tlsconf.RoleFrontdoor}
-	s := serveRPC(w.t, w.serviceCA, tlsconf.RoleConnector, rpc.Methods{
-		"/dialback.connector.v1.DialbackService/RequestProxy":  front,
-		"/dialback.connector.v1.DialbackService/WatchSessions": front,
-	}, func(s *rpc.Server) { connectorv1.RegisterDialbackServiceServer(s, c) })
+	s := serveRPC(w.t, w.serviceCA, tlsconf.RoleConnector, testkit.Internal(front, connectorv1.DialbackService_ServiceDesc), func(s *rpc.Server) { connectorv1.RegisterDialbackServiceServer(s, c) })
 	w.mu.Lock()
 	w.services[id], w.connectors[id] = s, c
 	w.mu.Unlock()

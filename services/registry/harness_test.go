@@ -99,7 +99,7 @@ func (d *deployment) start(change ...func(*registry.Config)) *instance {
 	mem := rpc.NewMemory()
 	service, err := registry.New(config, registry.Deps{
 		Etcd: d.etcd, TLS: tlsconf.ServiceServer(d.cert(tlsconf.RoleRegistry, "registry"), d.ca.Pool()),
-		Listener: mem, Logger: testkit.Logger(d.t), AssertionKeys: d,
+		Listener: mem, Logger: testkit.Logger(d.t), AssertionKeys: d, Users: testkit.Users{},
 	})
 	if err != nil {
 		d.t.Fatal(err)

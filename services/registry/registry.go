@@ -50,6 +50,8 @@ type Deps struct {
 	Logger        *slog.Logger
 	Telemetry     *telemetry.Telemetry
 	AssertionKeys AssertionKeys
+	// Users knows whose API keys are.
+	Users rpc.Authenticator
 }
 
 // Registry is one replica.
@@ -68,15 +70,15 @@ func New(config Config, deps Deps) (*Registry, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	if deps.Etcd == nil || deps.TLS == nil || deps.Listener == nil || deps.Logger == nil || deps.AssertionKeys == nil {
-		return nil, errors.New("registry: etcd, TLS, listener, logger and assertion keys are needed")
+	if deps.Etcd == nil || deps.TLS == nil || deps.Listener == nil || deps.Logger == nil || deps.AssertionKeys == nil || deps.Users == nil {
+		return nil, errors.New("registry: etcd, TLS, listener, logger, assertion keys and users are needed")
 	}
 	log := deps.Logger.With("part", "registry")
 	store := etcdstore.New(deps.Etcd)
 	names := directory.New(directory.Config{Domain: config.Domain, Park: config.Park}, store)
 	copied := replica.New(replica.Config{History: config.History}, deps.Etcd, log)
 	server := rpc.NewServer(rpc.ServerConfig{
-		TLS: deps.TLS, Methods: grpcapi.Methods(), Validator: validate.New(), Logger: log, Telemetry: deps.Telemetry,
+		TLS: deps.TLS, Methods: grpcapi.Methods(), Users: deps.Users, Validator: validate.New(), Logger: log, Telemetry: deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(maxRequest))
 	grpcapi.Register(server, grpcapi.NewNodes(store, config.LeaseTTL),
 		grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys))

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/dialback/dialback/internal/apikey"
 	"github.com/dialback/dialback/internal/tlsconf"
 	"github.com/dialback/dialback/services/auth"
 	"github.com/dialback/dialback/services/connector"
@@ -65,7 +66,7 @@ func (s *Server) newRegistry() (*registry.Registry, error) {
 	}
 	return registry.New(registry.Default(s.config.Domain), registry.Deps{
 		Etcd: s.store.client, TLS: s.wires.identities[tlsconf.RoleRegistry].server(), Listener: s.wires.servers[tlsconf.RoleRegistry],
-		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth),
+		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth), Users: apikey.New(toAuth, time.Now),
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/internal/testkit/etcdkit"
 	"github.com/dialback/dialback/services/auth/internal/etcdstore"
@@ -31,7 +32,7 @@ func TestStore(t *testing.T) {
 
 func makeToken(t *testing.T, s *etcdstore.Store, id string) identity.Token {
 	t.Helper()
-	token := identity.Token{ID: id, AccountID: "team-a", Created: time.Now().UTC()}
+	token := identity.Token{ID: id, AccountID: "team-a", Role: principal.Agent, Created: time.Now().UTC()}
 	if created, err := s.CreateToken(t.Context(), token); err != nil || !created {
 		t.Fatalf("CreateToken() = %v, %v", created, err)
 	}
@@ -42,7 +43,7 @@ func TestSecretsAreNotStored(t *testing.T) {
 	t.Parallel()
 	client, prefix := etcdkit.Etcd(t), testkit.Prefix(t)
 	s := etcdstore.New(client, prefix)
-	_, authtoken, err := identity.NewTokens(s, time.Now).Create(t.Context(), identity.NewToken{})
+	_, authtoken, err := identity.NewTokens(s, time.Now).Create(t.Context(), principal.Principal{Account: "default", Role: principal.Admin}, identity.NewToken{})
 	if err != nil {
 		t.Fatal(err)
 	}

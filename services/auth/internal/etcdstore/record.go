@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/services/auth/internal/identity"
 )
 
@@ -23,6 +24,9 @@ type header struct {
 type tokenRecord struct {
 	header
 	AccountID   string    `json:"account_id"`
+	Kind        string    `json:"kind,omitempty"` // none: an authtoken
+	Role        string    `json:"role,omitempty"` // none: agent
+	Subject     string    `json:"subject,omitempty"`
 	Description string    `json:"description,omitempty"`
 	Grants      []string  `json:"grants,omitempty"`
 	Hash        []byte    `json:"sha256"`
@@ -52,10 +56,15 @@ type keysRecord struct {
 }
 
 func encodeToken(t identity.Token) ([]byte, error) {
-	return json.Marshal(tokenRecord{
-		header: header{recordVersion}, AccountID: t.AccountID, Description: t.Description, Grants: t.Grants,
-		Hash: t.Hash[:], Created: t.Created, Expires: t.Expires, Revoked: t.Revoked, Lapsed: t.Lapsed,
-	})
+	r := tokenRecord{
+		header: header{recordVersion}, AccountID: t.AccountID, Kind: string(t.Kind), Subject: t.Subject,
+		Description: t.Description, Grants: t.Grants, Hash: t.Hash[:],
+		Created: t.Created, Expires: t.Expires, Revoked: t.Revoked, Lapsed: t.Lapsed,
+	}
+	if t.Role != principal.Agent {
+		r.Role = t.Role.String()
+	}
+	return json.Marshal(r)
 }
 
 func decodeToken(id string, value []byte) (identity.Token, error) {
@@ -67,9 +76,16 @@ func decodeToken(id string, value []byte) (identity.Token, error) {
 	if err != nil {
 		return identity.Token{}, fmt.Errorf("record of token %s: %w", id, err)
 	}
+	role := principal.Agent
+	if r.Role != "" {
+		if role, err = principal.ParseRole(r.Role); err != nil {
+			return identity.Token{}, fmt.Errorf("record of token %s: %w", id, err)
+		}
+	}
 	return identity.Token{
-		ID: id, AccountID: r.AccountID, Description: r.Description, Grants: r.Grants,
-		Hash: hash, Created: r.Created, Expires: r.Expires, Revoked: r.Revoked, Lapsed: r.Lapsed,
+		ID: id, AccountID: r.AccountID, Kind: identity.Kind(r.Kind), Role: role, Subject: r.Subject,
+		Description: r.Description, Grants: r.Grants, Hash: hash,
+		Created: r.Created, Expires: r.Expires, Revoked: r.Revoked, Lapsed: r.Lapsed,
 	}, nil
 }
 

@@ -86,6 +86,15 @@ func (s *CredentialService) WatchRevocations(req *authv1.WatchRevocationsRequest
 	}
 }
 
+// Authenticate judges what a user presented to the calling service.
+func (s *CredentialService) Authenticate(ctx context.Context, req *authv1.AuthenticateRequest) (*authv1.AuthenticateResponse, error) {
+	p, err := s.credentials.Authenticate(ctx, secret.String(req.GetApiKey()), req.GetClientAddress())
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.AuthenticateResponse{AccountId: p.Account, Role: roleMessage(p.Role), Actor: p.Actor, TokenId: p.TokenID}, nil
+}
+
 // GetKeys answers the keys that the caller's role needs.
 func (s *CredentialService) GetKeys(ctx context.Context, _ *authv1.GetKeysRequest) (*authv1.GetKeysResponse, error) {
 	resp := &authv1.GetKeysResponse{AssertionKeys: map[string][]byte{s.keys.ID(): s.keys.Public()}}

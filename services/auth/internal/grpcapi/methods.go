@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
@@ -16,13 +17,20 @@ const MaxMessage = 64 << 10
 
 // Methods returns who may call what.
 func Methods() rpc.Methods {
+	services := []string{tlsconf.RoleConnector, tlsconf.RoleFrontdoor, tlsconf.RoleRegistry}
 	return rpc.Methods{
-		authv1.TokenService_CreateToken_FullMethodName:           {tlsconf.RoleAdmin},
-		authv1.TokenService_ListTokens_FullMethodName:            {tlsconf.RoleAdmin},
-		authv1.TokenService_RevokeToken_FullMethodName:           {tlsconf.RoleAdmin},
-		authv1.CredentialService_Validate_FullMethodName:         {tlsconf.RoleConnector},
-		authv1.CredentialService_WatchRevocations_FullMethodName: {tlsconf.RoleConnector},
-		authv1.CredentialService_GetKeys_FullMethodName:          {tlsconf.RoleConnector, tlsconf.RoleFrontdoor, tlsconf.RoleRegistry},
+		Internal: map[string][]string{
+			authv1.CredentialService_Validate_FullMethodName:         {tlsconf.RoleConnector},
+			authv1.CredentialService_WatchRevocations_FullMethodName: {tlsconf.RoleConnector},
+			authv1.CredentialService_Authenticate_FullMethodName:     services,
+			authv1.CredentialService_GetKeys_FullMethodName:          services,
+		},
+		External: map[string]principal.Role{
+			authv1.TokenService_CreateToken_FullMethodName: principal.Operator,
+			authv1.TokenService_GetToken_FullMethodName:    principal.ReadOnly,
+			authv1.TokenService_ListTokens_FullMethodName:  principal.ReadOnly,
+			authv1.TokenService_RevokeToken_FullMethodName: principal.Operator,
+		},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/services/auth/internal/identity"
 )
@@ -23,7 +24,7 @@ type Server struct {
 	CAPins  [][]byte // SHA-256 each
 }
 
-// TokenService serves administrators.
+// TokenService serves those who operate an account, and administrators.
 type TokenService struct {
 	authv1.UnimplementedTokenServiceServer
 	tokens *identity.Tokens
@@ -36,33 +37,59 @@ func NewTokenService(tokens *identity.Tokens, server Server, log *slog.Logger) *
 	return &TokenService{tokens: tokens, server: server, log: log}
 }
 
-// CreateToken makes an authtoken.
+// CreateToken makes a token.
 func (s *TokenService) CreateToken(ctx context.Context, req *authv1.CreateTokenRequest) (*authv1.CreateTokenResponse, error) {
-	n := identity.NewToken{AccountID: req.GetAccountId(), Description: req.GetDescription(), Grants: req.GetGrants()}
+	n := identity.NewToken{ID: req.GetId(), AccountID: req.GetAccountId(), Description: req.GetDescription(), Grants: req.GetGrants()}
+	var err error
+	if n.Kind, err = kindOf(req.GetKind()); err != nil {
+		return nil, err
+	}
+	if n.Role, err = roleOf(req.GetRole()); err != nil {
+		return nil, err
+	}
 	if req.GetValidFor() != nil {
 		// AsDuration saturates what is out of range; 0 would mean for ever.
 		if n.ValidFor = req.GetValidFor().AsDuration(); n.ValidFor == 0 {
 			n.ValidFor = -1
 		}
 	}
-	token, authtoken, err := s.tokens.Create(ctx, n)
+	by := principal.From(ctx)
+	token, text, err := s.tokens.Create(ctx, by, n)
 	if err != nil {
 		return nil, err
 	}
-	attrs := []any{"token", token.ID, "account", token.AccountID, "grants", token.Grants, "by", callerName(ctx)}
+	if text != "" {
+		s.logCreated(ctx, token, by)
+	}
+	resp := &authv1.CreateTokenResponse{Token: tokenMessage(token)}
+	if token.Kind != identity.AgentToken {
+		resp.ApiKey = text.Reveal()
+		return resp, nil
+	}
+	resp.Authtoken, resp.Server, resp.CaPins = text.Reveal(), s.server.Address, s.server.CAPins
+	return resp, nil
+}
+
+func (s *TokenService) logCreated(ctx context.Context, token identity.Token, by principal.Principal) {
+	attrs := []any{"token", token.ID, "account", token.AccountID, "role", token.Role.String(), "grants", token.Grants, "by", by.Actor}
 	if !token.Expires.IsZero() {
 		attrs = append(attrs, "expires", token.Expires)
 	}
-	s.log.InfoContext(ctx, "authtoken created", attrs...)
-	return &authv1.CreateTokenResponse{
-		Token: tokenMessage(token), Authtoken: authtoken.Reveal(),
-		Server: s.server.Address, CaPins: s.server.CAPins,
-	}, nil
+	s.log.InfoContext(ctx, "token created", attrs...)
+}
+
+// GetToken answers one token.
+func (s *TokenService) GetToken(ctx context.Context, req *authv1.GetTokenRequest) (*authv1.GetTokenResponse, error) {
+	token, err := s.tokens.Get(ctx, principal.From(ctx), req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return &authv1.GetTokenResponse{Token: tokenMessage(token)}, nil
 }
 
 // ListTokens answers a page of tokens.
 func (s *TokenService) ListTokens(ctx context.Context, req *authv1.ListTokensRequest) (*authv1.ListTokensResponse, error) {
-	tokens, next, err := s.tokens.List(ctx, req.GetAccountId(), req.GetPageToken(), int(req.GetPageSize()))
+	tokens, next, err := s.tokens.List(ctx, principal.From(ctx), req.GetAccountId(), req.GetPageToken(), int(req.GetPageSize()))
 	if err != nil {
 		return nil, err
 	}
@@ -81,11 +108,12 @@ func (s *TokenService) ListTokens(ctx context.Context, req *authv1.ListTokensReq
 
 // RevokeToken ends a token.
 func (s *TokenService) RevokeToken(ctx context.Context, req *authv1.RevokeTokenRequest) (*authv1.RevokeTokenResponse, error) {
-	token, err := s.tokens.Revoke(ctx, req.GetId())
+	by := principal.From(ctx)
+	token, err := s.tokens.Revoke(ctx, by, req.GetId())
 	if err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "authtoken revoked", "token", token.ID, "account", token.AccountID, "by", callerName(ctx))
+	s.log.InfoContext(ctx, "token revoked", "token", token.ID, "account", token.AccountID, "by", by.Actor)
 	return &authv1.RevokeTokenResponse{Token: tokenMessage(token)}, nil
 }
 
@@ -93,6 +121,7 @@ func tokenMessage(t identity.Token) *authv1.Token {
 	return &authv1.Token{
 		Id: t.ID, AccountId: t.AccountID, Description: t.Description, Grants: t.Grants,
 		CreateTime: timestamppb.New(t.Created), ExpireTime: timestamp(t.Expires), RevokeTime: timestamp(t.Revoked),
+		Kind: kindMessage(t.Kind), Role: roleMessage(t.Role),
 	}
 }
 

@@ -10,39 +10,43 @@ import (
 
 const (
 	authtokenPrefix = "dbt_"
+	apiKeyPrefix    = "dbk_"
 	resumePrefix    = "dbr_"
 	secretBytes     = 32 // 256 bits
-	tokenIDBytes    = 8
+	tokenIDBytes    = 8  // of one that nobody has chosen
 	agentIDBytes    = 16
 
-	authtokenLength = len(authtokenPrefix) + 2*tokenIDBytes + 1 + 2*secretBytes
+	maxTokenID = 63
 )
 
-// Authtoken is what an agent presents: "dbt_<id>_<secret>".
-type Authtoken struct {
+// PresentedToken is an authtoken or an API key as somebody presented it: "<prefix><id>_<secret>".
+type PresentedToken struct {
 	ID   string // the public part
 	Text secret.String
 }
 
-// newAuthtoken draws one.
-func newAuthtoken() Authtoken {
-	id := randomHex(tokenIDBytes)
-	return Authtoken{ID: id, Text: secret.String(authtokenPrefix + id + "_" + randomHex(secretBytes))}
+// newSecret draws what a token with an id is known by: its whole text.
+func newSecret(kind Kind, id string) secret.String {
+	return secret.String(kind.prefix() + id + "_" + randomHex(secretBytes))
 }
 
 // ParseAuthtoken reads what an agent presented. Anything but the exact form is
 // refused with ErrTokenMissing, before any store is asked.
-func ParseAuthtoken(presented secret.String) (Authtoken, error) {
-	s := presented.Reveal()
-	if len(s) != authtokenLength {
-		return Authtoken{}, ErrTokenMissing
-	}
-	rest, ok := strings.CutPrefix(s, authtokenPrefix)
+func ParseAuthtoken(presented secret.String) (PresentedToken, error) {
+	return parseToken(presented, authtokenPrefix, ErrTokenMissing)
+}
+
+func parseAPIKey(presented secret.String) (PresentedToken, error) {
+	return parseToken(presented, apiKeyPrefix, ErrKeyMissing)
+}
+
+func parseToken(presented secret.String, prefix string, missing error) (PresentedToken, error) {
+	rest, ok := strings.CutPrefix(presented.Reveal(), prefix)
 	id, key, cut := strings.Cut(rest, "_")
 	if !ok || !cut || !isTokenID(id) || !isHex(key, 2*secretBytes) {
-		return Authtoken{}, ErrTokenMissing
+		return PresentedToken{}, missing
 	}
-	return Authtoken{ID: id, Text: presented}, nil
+	return PresentedToken{ID: id, Text: presented}, nil
 }
 
 // newResumeToken draws what proves that an agent is the same as before.
@@ -52,9 +56,20 @@ func newResumeToken() secret.String {
 
 func newAgentID() string { return randomHex(agentIDBytes) }
 
-func isTokenID(s string) bool { return isHex(s, 2*tokenIDBytes) }
+// isTokenID: an underscore would end it, a slash would leave its key.
+func isTokenID(s string) bool { return isSlug(s, maxTokenID) }
 
 func isAgentID(s string) bool { return isHex(s, 2*agentIDBytes) }
+
+// isSlug reports whether s is 1 to limit lower-case letters, digits and hyphens.
+func isSlug(s string, limit int) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= limit
+}
 
 // Hash returns what is kept of a secret.
 func Hash(s secret.String) [sha256.Size]byte { return sha256.Sum256([]byte(s.Reveal())) }

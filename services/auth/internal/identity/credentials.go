@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/secret"
 )
 
@@ -15,7 +16,8 @@ const (
 	// InstanceSize is how many bytes name a process of an agent.
 	InstanceSize = 16
 
-	maxPresented = 256 // bytes of each text that an agent presents
+	maxPresented = 256 // bytes of each text that somebody presents
+	tooLong      = "it is longer than 256 bytes"
 )
 
 // CredentialStore is what judging credentials needs of a Store.
@@ -32,7 +34,7 @@ type Limits struct {
 	MaxTunnels uint32
 }
 
-// Credentials judges what agents present.
+// Credentials judges what agents and users present.
 type Credentials struct {
 	store    CredentialStore
 	throttle *Throttle
@@ -81,9 +83,6 @@ func (c *Credentials) Validate(ctx context.Context, p Presented) (Verdict, error
 	if err := p.check(); err != nil {
 		return Verdict{}, err
 	}
-	if wait := c.throttle.Wait(p.ClientAddress); wait > 0 {
-		return Verdict{}, ErrRateLimited.WithRetry(wait)
-	}
 	token, err := c.token(ctx, p)
 	if err != nil {
 		return Verdict{}, err
@@ -107,7 +106,6 @@ func (c *Credentials) Validate(ctx context.Context, p Presented) (Verdict, error
 }
 
 func (p Presented) check() error {
-	const tooLong = "it is longer than 256 bytes"
 	switch {
 	case len(p.Authtoken.Reveal()) > maxPresented:
 		return invalid("authtoken", tooLong)
@@ -123,49 +121,71 @@ func (p Presented) check() error {
 	return nil
 }
 
-// token returns the token whose secret was presented. Only failures of who does
-// not have a secret count against the address: a revoked token is no guess.
-func (c *Credentials) token(ctx context.Context, p Presented) (Token, error) {
-	authtoken, err := ParseAuthtoken(p.Authtoken)
-	if err != nil {
-		c.throttle.Fail(p.ClientAddress)
-		return Token{}, refused(err, "something else", p)
-	}
-	token, err := c.match(ctx, authtoken)
-	if errors.Is(err, ErrTokenInvalid) {
-		c.throttle.Fail(p.ClientAddress)
-	}
-	if err != nil {
-		return Token{}, refused(err, "token "+authtoken.ID, p)
-	}
+// Authenticate judges an API key that came from an address, and says whose it is.
+func (c *Credentials) Authenticate(ctx context.Context, key secret.String, address string) (principal.Principal, error) {
 	switch {
+	case len(key.Reveal()) > maxPresented:
+		return principal.Principal{}, invalid("api_key", tooLong)
+	case len(address) > maxPresented:
+		return principal.Principal{}, invalid("client_address", tooLong)
+	}
+	presented, err := parseAPIKey(key)
+	token, err := c.known(ctx, presented, err, address)
+	if err != nil {
+		return principal.Principal{}, fmt.Errorf("API key %q from %q: %w", presented.ID, address, err)
+	}
+	return principal.Principal{Account: token.AccountID, Role: token.Role, Actor: token.Actor(), TokenID: token.ID}, nil
+}
+
+func (c *Credentials) token(ctx context.Context, p Presented) (Token, error) {
+	presented, err := ParseAuthtoken(p.Authtoken)
+	token, err := c.known(ctx, presented, err, p.ClientAddress)
+	if err != nil {
+		return Token{}, fmt.Errorf("token %q from %q by connector %q: %w", presented.ID, p.ClientAddress, p.Connector, err)
+	}
+	return token, nil
+}
+
+// known returns the token whose secret was presented, unless it was malformed.
+// Only failures of who does not have a secret count against the address: a
+// revoked token is no guess.
+func (c *Credentials) known(ctx context.Context, presented PresentedToken, malformed error, address string) (Token, error) {
+	if wait := c.throttle.Wait(address); wait > 0 {
+		return Token{}, ErrRateLimited.WithRetry(wait)
+	}
+	if malformed != nil {
+		c.throttle.Fail(address)
+		return Token{}, malformed
+	}
+	token, err := c.match(ctx, presented)
+	switch {
+	case errors.Is(err, ErrTokenInvalid):
+		c.throttle.Fail(address)
+		return Token{}, err
+	case err != nil:
+		return Token{}, err
 	case !token.Revoked.IsZero():
-		return Token{}, refused(ErrTokenRevoked, "token "+token.ID, p)
+		return Token{}, ErrTokenRevoked
 	case token.Lapsed || token.ExpiredAt(c.now()):
-		return Token{}, refused(ErrTokenExpired, "token "+token.ID, p)
+		return Token{}, ErrTokenExpired
 	}
 	return token, nil
 }
 
 // match finds the token by id and secret. For an id that does not exist it does
 // the same work, and gives the same answer, as for a wrong secret.
-func (c *Credentials) match(ctx context.Context, authtoken Authtoken) (Token, error) {
-	token, err := c.store.Token(ctx, authtoken.ID)
+func (c *Credentials) match(ctx context.Context, presented PresentedToken) (Token, error) {
+	token, err := c.store.Token(ctx, presented.ID)
 	switch {
 	case errors.Is(err, ErrTokenNotFound):
 		token = Token{Hash: c.nobody}
 	case err != nil:
 		return Token{}, fmt.Errorf("read token: %w", err)
 	}
-	if !matches(authtoken.Text, token.Hash) || token.ID != authtoken.ID {
+	if !matches(presented.Text, token.Hash) || token.ID != presented.ID {
 		return Token{}, ErrTokenInvalid
 	}
 	return token, nil
-}
-
-// refused adds, for auth's own log, what was presented and by whom.
-func refused(err error, what string, p Presented) error {
-	return fmt.Errorf("%s from %q by connector %q: %w", what, p.ClientAddress, p.Connector, err)
 }
 
 // agent returns the id that the session has. Whoever cannot prove the id that it

@@ -36,7 +36,7 @@ func newJudge(t *testing.T) *judge {
 
 func (j *judge) token(n identity.NewToken) (identity.Token, secret.String) {
 	j.t.Helper()
-	token, text, err := j.tokens.Create(j.t.Context(), n)
+	token, text, err := j.tokens.Create(j.t.Context(), admin, n)
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestARefusalTellsOnlyWhoHasTheSecret(t *testing.T) {
 	_, active := j.token(identity.NewToken{})
 	revoked, revokedText := j.token(identity.NewToken{})
 	_, expiredText := j.token(identity.NewToken{ValidFor: time.Minute})
-	if _, err := j.tokens.Revoke(t.Context(), revoked.ID); err != nil {
+	if _, err := j.tokens.Revoke(t.Context(), admin, revoked.ID); err != nil {
 		t.Fatal(err)
 	}
 	j.clock.advance(time.Minute)
@@ -216,7 +216,7 @@ func TestARevokedTokenIsNoGuess(t *testing.T) {
 	j := newJudge(t)
 	token, text := j.token(identity.NewToken{})
 	_, neighbour := j.token(identity.NewToken{})
-	if _, err := j.tokens.Revoke(t.Context(), token.ID); err != nil {
+	if _, err := j.tokens.Revoke(t.Context(), admin, token.ID); err != nil {
 		t.Fatal(err)
 	}
 	for range 10 * burst {

@@ -20,19 +20,23 @@ var (
 	ErrTokenMissing = errs.New(errs.Unauthenticated, errs.ReasonTokenMissing,
 		`no authtoken was presented, or not a whole one; it looks like "dbt_..." and is printed by "dialbackctl token create"`)
 	ErrTokenInvalid = errs.New(errs.Unauthenticated, errs.ReasonTokenInvalid,
-		"the authtoken is not known here; check that it was copied whole and that this is its server")
+		"the token is not known here; check that it was copied whole and that this is its server")
 	ErrTokenRevoked = errs.New(errs.Unauthenticated, errs.ReasonTokenRevoked,
-		"the authtoken was revoked; ask the server's administrator for another one")
+		"the token was revoked; ask the server's administrator for another one")
 	ErrTokenExpired = errs.New(errs.Unauthenticated, errs.ReasonTokenExpired,
-		"the authtoken has expired; ask the server's administrator for another one")
+		"the token has expired; ask the server's administrator for another one")
+	ErrKeyMissing = errs.New(errs.Unauthenticated, errs.ReasonTokenMissing,
+		`what was presented is no API key; one looks like "dbk_..."`)
 	ErrRateLimited = errs.New(errs.ResourceExhausted, errs.ReasonRateLimited,
-		"too many authtokens from this address were refused; try again later")
+		"too many credentials from this address were refused; try again later")
 )
 
 // The other errors of the domain.
 var (
 	ErrTokenNotFound = errs.New(errs.NotFound, errs.ReasonNotFound,
-		`no authtoken has this id; "dialbackctl token list" prints them all`)
+		`no token has this id; "dialbackctl token list" prints them all`)
+	ErrTokenExists = errs.New(errs.AlreadyExists, errs.ReasonAlreadyExists,
+		"there is another token with this id; choose another id")
 	ErrCompacted = errs.New(errs.NotFound, errs.ReasonCompacted,
 		"the revision is not kept any more; validate all sessions again and watch from now")
 	ErrUnavailable = errs.New(errs.Unavailable, errs.ReasonUnavailable,

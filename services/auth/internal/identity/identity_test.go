@@ -9,10 +9,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/secret"
 	"github.com/dialback/dialback/services/auth/internal/identity"
 	"github.com/dialback/dialback/services/auth/internal/storetest"
 )
+
+// admin may do everything.
+var admin = principal.Principal{Account: principal.DefaultAccount, Role: principal.Admin, Actor: "admin:ops"}
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -49,13 +53,19 @@ func TestCreateRefusesWhatIsMalformed(t *testing.T) {
 		{"grants", identity.NewToken{Grants: make([]string, 65)}},
 		{"grants[1]", identity.NewToken{Grants: []string{"bind:a.example.com", "bind:*"}}},
 		{"valid_for", identity.NewToken{ValidFor: -1}},
+		{"id", identity.NewToken{ID: "a_b"}},
+		{"id", identity.NewToken{ID: "../keys"}},
+		{"id", identity.NewToken{ID: strings.Repeat("a", 64)}},
+		{"role", identity.NewToken{Role: principal.Operator}},
+		{"role", identity.NewToken{Kind: identity.APIKey, Role: principal.Agent}},
+		{"grants", identity.NewToken{Kind: identity.APIKey, Grants: []string{"bind:a.example.com"}}},
 		{"valid_for", identity.NewToken{ValidFor: 101 * 365 * 24 * time.Hour}},
 	} {
-		_, _, err := tokens.Create(t.Context(), test.n)
+		_, _, err := tokens.Create(t.Context(), admin, test.n)
 		wantField(t, err, test.field)
 	}
 	longest := identity.NewToken{AccountID: strings.Repeat("a", 63), Description: strings.Repeat("ü", 200)}
-	if _, _, err := tokens.Create(t.Context(), longest); err != nil {
+	if _, _, err := tokens.Create(t.Context(), admin, longest); err != nil {
 		t.Errorf("the longest of everything: %v", err)
 	}
 }
@@ -63,15 +73,15 @@ func TestCreateRefusesWhatIsMalformed(t *testing.T) {
 func TestListRefusesWhatIsMalformed(t *testing.T) {
 	t.Parallel()
 	tokens := identity.NewTokens(storetest.NewMemory(), time.Now)
-	_, _, err := tokens.List(t.Context(), "a/b", "", 0)
+	_, _, err := tokens.List(t.Context(), admin, "a/b", "", 0)
 	wantField(t, err, "account_id")
-	_, _, err = tokens.List(t.Context(), "", "../keys", 0)
+	_, _, err = tokens.List(t.Context(), admin, "", "../keys", 0)
 	wantField(t, err, "page_token")
 	for _, size := range []int{-1, 1001} {
-		_, _, err = tokens.List(t.Context(), "", "", size)
+		_, _, err = tokens.List(t.Context(), admin, "", "", size)
 		wantField(t, err, "page_size")
 	}
-	_, err = tokens.Revoke(t.Context(), "../keys")
+	_, err = tokens.Revoke(t.Context(), admin, "../keys")
 	wantField(t, err, "id")
 }
 
@@ -79,14 +89,14 @@ func TestListPages(t *testing.T) {
 	t.Parallel()
 	tokens := identity.NewTokens(storetest.NewMemory(), time.Now)
 	for range 5 {
-		if _, _, err := tokens.Create(t.Context(), identity.NewToken{}); err != nil {
+		if _, _, err := tokens.Create(t.Context(), admin, identity.NewToken{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	seen := map[string]bool{}
 	pages := 0
 	for page := ""; ; pages++ {
-		list, next, err := tokens.List(t.Context(), "", page, 2)
+		list, next, err := tokens.List(t.Context(), admin, "", page, 2)
 		if err != nil || len(list) > 2 || pages > 3 {
 			t.Fatalf("page %d: %d tokens, %v", pages, len(list), err)
 		}
@@ -111,8 +121,9 @@ func TestParseAuthtokenIsExact(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"", "dbt_", valid[:len(valid)-1], valid + "0", " " + valid[1:], strings.ToUpper(valid), "dbr_" + valid[4:],
-		strings.Replace(valid, "_0123456789abcdef_", "_0123456789abcde__", 1),
+		strings.Replace(valid, "_0123456789abcdef_", "_0123456789abcde__", 1), strings.Replace(valid, "_0123456789abcdef_", "_Laptop_", 1),
 		strings.Replace(valid, "_0123456789abcdef_", "_../../../../keys_", 1),
+		"dbk_" + valid[4:], "dbt__" + valid[21:], strings.Replace(valid, "f_", strings.Repeat("f", 60)+"_", 1),
 		valid[:len(valid)-1] + "g", valid[:len(valid)-1] + "\n",
 	} {
 		if got, err := identity.ParseAuthtoken(secret.String(bad)); !errors.Is(err, identity.ErrTokenMissing) {
@@ -133,7 +144,7 @@ func FuzzParseAuthtoken(f *testing.F) {
 			}
 			return
 		}
-		if len(got.ID) != 16 || strings.Trim(got.ID, "0123456789abcdef") != "" || got.Text.Reveal() != s || !strings.HasPrefix(s, "dbt_"+got.ID+"_") {
+		if len(got.ID) == 0 || len(got.ID) > 63 || strings.Trim(got.ID, "abcdefghijklmnopqrstuvwxyz-0123456789") != "" || got.Text.Reveal() != s || !strings.HasPrefix(s, "dbt_"+got.ID+"_") {
 			t.Fatalf("%q read as id %q", s, got.ID)
 		}
 	})

@@ -37,7 +37,7 @@ func newBubble(t *testing.T, store *storetest.Memory) *bubble {
 
 func (b *bubble) token(validFor time.Duration) string {
 	b.t.Helper()
-	token, _, err := b.tokens.Create(b.t.Context(), identity.NewToken{ValidFor: validFor})
+	token, _, err := b.tokens.Create(b.t.Context(), admin, identity.NewToken{ValidFor: validFor})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func (b *bubble) token(validFor time.Duration) string {
 
 func (b *bubble) revoke(id string) {
 	b.t.Helper()
-	if _, err := b.tokens.Revoke(b.t.Context(), id); err != nil {
+	if _, err := b.tokens.Revoke(b.t.Context(), admin, id); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/services/auth/internal/identity"
 )
 
@@ -48,7 +49,7 @@ func bounded(t *testing.T) context.Context {
 
 func token(n int) identity.Token {
 	return identity.Token{
-		ID: fmt.Sprintf("%016x", n), AccountID: "team-a", Description: "grüße", Grants: []string{"bind:a.example.com"},
+		ID: fmt.Sprintf("%016x", n), AccountID: "team-a", Role: principal.Agent, Description: "grüße", Grants: []string{"bind:a.example.com"},
 		Hash: [32]byte{byte(n), 31: 1}, Created: now, Expires: now.Add(time.Hour),
 	}
 }
@@ -63,14 +64,19 @@ func create(t *testing.T, s identity.Store, tokens ...identity.Token) {
 }
 
 func same(a, b identity.Token) bool {
-	return a.ID == b.ID && a.AccountID == b.AccountID && a.Description == b.Description && slices.Equal(a.Grants, b.Grants) &&
+	return a.ID == b.ID && a.AccountID == b.AccountID && a.Kind == b.Kind && a.Role == b.Role && a.Subject == b.Subject && a.Description == b.Description && slices.Equal(a.Grants, b.Grants) &&
 		a.Hash == b.Hash && a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires) && a.Revoked.Equal(b.Revoked) && a.Lapsed == b.Lapsed
 }
 
 func tokenIsKept(t *testing.T, s identity.Store) {
-	create(t, s, token(1))
-	if got, err := s.Token(bounded(t), token(1).ID); err != nil || !same(got, token(1)) {
-		t.Errorf("got %+v, %v", got, err)
+	key, person := token(3), token(4)
+	key.Kind, key.Role, key.Grants = identity.APIKey, principal.Admin, nil
+	person.Kind, person.Role, person.Subject = identity.UserKey, principal.ReadOnly, "alice@example.com"
+	for _, want := range []identity.Token{token(1), key, person} {
+		create(t, s, want)
+		if got, err := s.Token(bounded(t), want.ID); err != nil || !same(got, want) {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
 	}
 	if _, err := s.Token(bounded(t), token(2).ID); !errors.Is(err, identity.ErrTokenNotFound) {
 		t.Errorf("a token that is not there: %v", err)

@@ -99,10 +99,10 @@ func (s *Server) GRPC(config *tls.Config) *rpc.Server {
 	config = config.Clone()
 	config.MinVersion = tls.VersionTLS13
 	server := rpc.NewServer(rpc.ServerConfig{
-		Methods: rpc.Methods{
+		Methods: rpc.Methods{Internal: map[string][]string{
 			agentv1.ControlService_Connect_FullMethodName:     {rpc.RoleAnyone},
 			agentv1.ControlService_ExportSpans_FullMethodName: {rpc.RoleAnyone},
-		},
+		}},
 		Logger: s.log,
 	},
 		grpc.Creds(linked{tlscreds.NewTLS(config)}),

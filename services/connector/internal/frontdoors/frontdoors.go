@@ -59,10 +59,10 @@ func New(table *session.Table, traceKey func() []byte) *Server {
 func (s *Server) GRPC(config *tls.Config, log *slog.Logger, traces *telemetry.Telemetry) *rpc.Server {
 	server := rpc.NewServer(rpc.ServerConfig{
 		TLS: config,
-		Methods: rpc.Methods{
+		Methods: rpc.Methods{Internal: map[string][]string{
 			connectorv1.DialbackService_RequestProxy_FullMethodName:  {tlsconf.RoleFrontdoor},
 			connectorv1.DialbackService_WatchSessions_FullMethodName: {tlsconf.RoleFrontdoor},
-		},
+		}},
 		Logger: log, Telemetry: traces,
 	}, grpc.MaxConcurrentStreams(maxCalls))
 	connectorv1.RegisterDialbackServiceServer(server, s)

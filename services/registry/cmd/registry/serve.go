@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/dialback/dialback/internal/apikey"
 	"github.com/dialback/dialback/internal/daemon"
 	"github.com/dialback/dialback/internal/daemon/etcdclient"
 	"github.com/dialback/dialback/internal/tlsconf"
@@ -40,7 +41,7 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
 	config.LeaseTTL, config.Grace, config.Park = f.LeaseTTL, f.Grace, f.Park
 	service, err := registry.New(config, registry.Deps{
 		Etcd: etcd, TLS: p.Identity.Server(), Listener: listener,
-		Logger: p.Log, Telemetry: p.Tracing, AssertionKeys: registry.AuthKeys(auth),
+		Logger: p.Log, Telemetry: p.Tracing, AssertionKeys: registry.AuthKeys(auth), Users: apikey.New(auth, time.Now),
 	})
 	if err != nil {
 		return err

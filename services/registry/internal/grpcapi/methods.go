@@ -20,7 +20,7 @@ func Methods() rpc.Methods {
 		frontdoor = []string{tlsconf.RoleFrontdoor}
 		both      = []string{tlsconf.RoleConnector, tlsconf.RoleFrontdoor}
 	)
-	return rpc.Methods{
+	return rpc.Methods{Internal: map[string][]string{
 		registryv1.NodeService_RegisterNode_FullMethodName:   both,
 		registryv1.NodeService_Heartbeat_FullMethodName:      both,
 		registryv1.NodeService_DeregisterNode_FullMethodName: both,
@@ -31,7 +31,7 @@ func Methods() rpc.Methods {
 		registryv1.DirectoryService_Reattach_FullMethodName:   connector,
 		registryv1.DirectoryService_Lookup_FullMethodName:     frontdoor,
 		registryv1.DirectoryService_Watch_FullMethodName:      both,
-	}
+	}}
 }
 
 // Register adds the services to a server.

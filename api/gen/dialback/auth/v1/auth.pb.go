@@ -10,6 +10,7 @@
 package authv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -26,10 +27,127 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Token is an authtoken without its secret.
+// Role is what a token may do. Each one may do all that the ones before may.
+type Role int32
+
+const (
+	Role_ROLE_UNSPECIFIED Role = 0
+	// Attaches agents and calls no external method.
+	Role_ROLE_AGENT Role = 1
+	// Reads what belongs to its account.
+	Role_ROLE_READ_ONLY Role = 2
+	// Also changes what belongs to its account.
+	Role_ROLE_OPERATOR Role = 3
+	// Everything, in every account.
+	Role_ROLE_ADMIN Role = 4
+)
+
+// Enum value maps for Role.
+var (
+	Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "ROLE_AGENT",
+		2: "ROLE_READ_ONLY",
+		3: "ROLE_OPERATOR",
+		4: "ROLE_ADMIN",
+	}
+	Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"ROLE_AGENT":       1,
+		"ROLE_READ_ONLY":   2,
+		"ROLE_OPERATOR":    3,
+		"ROLE_ADMIN":       4,
+	}
+)
+
+func (x Role) Enum() *Role {
+	p := new(Role)
+	*p = x
+	return p
+}
+
+func (x Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_dialback_auth_v1_auth_proto_enumTypes[0].Descriptor()
+}
+
+func (Role) Type() protoreflect.EnumType {
+	return &file_dialback_auth_v1_auth_proto_enumTypes[0]
+}
+
+func (x Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Role.Descriptor instead.
+func (Role) EnumDescriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{0}
+}
+
+// TokenKind is what a token is for.
+type TokenKind int32
+
+const (
+	TokenKind_TOKEN_KIND_UNSPECIFIED TokenKind = 0
+	// Agents present it: "dbt_<id>_<secret>".
+	TokenKind_TOKEN_KIND_AGENT TokenKind = 1
+	// Programs call with it: "dbk_<id>_<secret>".
+	TokenKind_TOKEN_KIND_API TokenKind = 2
+	// As API; made by a login, for a person.
+	TokenKind_TOKEN_KIND_USER TokenKind = 3
+)
+
+// Enum value maps for TokenKind.
+var (
+	TokenKind_name = map[int32]string{
+		0: "TOKEN_KIND_UNSPECIFIED",
+		1: "TOKEN_KIND_AGENT",
+		2: "TOKEN_KIND_API",
+		3: "TOKEN_KIND_USER",
+	}
+	TokenKind_value = map[string]int32{
+		"TOKEN_KIND_UNSPECIFIED": 0,
+		"TOKEN_KIND_AGENT":       1,
+		"TOKEN_KIND_API":         2,
+		"TOKEN_KIND_USER":        3,
+	}
+)
+
+func (x TokenKind) Enum() *TokenKind {
+	p := new(TokenKind)
+	*p = x
+	return p
+}
+
+func (x TokenKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TokenKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_dialback_auth_v1_auth_proto_enumTypes[1].Descriptor()
+}
+
+func (TokenKind) Type() protoreflect.EnumType {
+	return &file_dialback_auth_v1_auth_proto_enumTypes[1]
+}
+
+func (x TokenKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TokenKind.Descriptor instead.
+func (TokenKind) EnumDescriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{1}
+}
+
+// Token is an authtoken or an API key without its secret.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 16 lower-case hexadecimal digits: the public part of "dbt_<id>_<secret>".
+	// The public part of "dbt_<id>_<secret>": 1 to 63 lower-case letters, digits
+	// and hyphens.
 	Id          string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	AccountId   string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
@@ -40,6 +158,8 @@ type Token struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Absent: not revoked.
 	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	Kind          TokenKind              `protobuf:"varint,8,opt,name=kind,proto3,enum=dialback.auth.v1.TokenKind" json:"kind,omitempty"`
+	Role          Role                   `protobuf:"varint,9,opt,name=role,proto3,enum=dialback.auth.v1.Role" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -123,6 +243,20 @@ func (x *Token) GetRevokeTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Token) GetKind() TokenKind {
+	if x != nil {
+		return x.Kind
+	}
+	return TokenKind_TOKEN_KIND_UNSPECIFIED
+}
+
+func (x *Token) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
 type CreateTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 63 characters: lower-case letters, digits, hyphens. Empty: "default".
@@ -133,7 +267,14 @@ type CreateTokenRequest struct {
 	// See Token.grants. At most 64, 300 characters each.
 	Grants []string `protobuf:"bytes,3,rep,name=grants,proto3" json:"grants,omitempty"`
 	// Absent: the token does not expire.
-	ValidFor      *durationpb.Duration `protobuf:"bytes,4,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
+	ValidFor *durationpb.Duration `protobuf:"bytes,4,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
+	// 1 to 63 lower-case letters, digits and hyphens; empty: a random one.
+	Id string `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	// Unspecified: AGENT. USER is for logins alone.
+	Kind TokenKind `protobuf:"varint,6,opt,name=kind,proto3,enum=dialback.auth.v1.TokenKind" json:"kind,omitempty"`
+	// Unspecified: AGENT for authtokens, which have no other, READ_ONLY for API
+	// keys. At most the caller's own.
+	Role          Role `protobuf:"varint,7,opt,name=role,proto3,enum=dialback.auth.v1.Role" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -196,16 +337,40 @@ func (x *CreateTokenRequest) GetValidFor() *durationpb.Duration {
 	return nil
 }
 
+func (x *CreateTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetKind() TokenKind {
+	if x != nil {
+		return x.Kind
+	}
+	return TokenKind_TOKEN_KIND_UNSPECIFIED
+}
+
+func (x *CreateTokenRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
 type CreateTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// "dbt_<id>_<secret>", shown this once.
+	// "dbt_<id>_<secret>", shown this once. Secret. Empty for other kinds, and in
+	// answer to a repeat: nobody has it any more but who got it.
 	Authtoken string `protobuf:"bytes,2,opt,name=authtoken,proto3" json:"authtoken,omitempty"`
 	// Where agents connect, "host:port", as auth's configuration has it.
 	Server string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
 	// Pins for agents: SHA-256 of the SubjectPublicKeyInfo of the CAs that sign
 	// what agents connect to. Empty: publicly trusted certificates.
-	CaPins        [][]byte `protobuf:"bytes,4,rep,name=ca_pins,json=caPins,proto3" json:"ca_pins,omitempty"`
+	CaPins [][]byte `protobuf:"bytes,4,rep,name=ca_pins,json=caPins,proto3" json:"ca_pins,omitempty"`
+	// "dbk_<id>_<secret>", shown this once, for kind API. Secret.
+	ApiKey        string `protobuf:"bytes,5,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,9 +433,104 @@ func (x *CreateTokenResponse) GetCaPins() [][]byte {
 	return nil
 }
 
+func (x *CreateTokenResponse) GetApiKey() string {
+	if x != nil {
+		return x.ApiKey
+	}
+	return ""
+}
+
+type GetTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTokenRequest) Reset() {
+	*x = GetTokenRequest{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTokenRequest) ProtoMessage() {}
+
+func (x *GetTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTokenRequest.ProtoReflect.Descriptor instead.
+func (*GetTokenRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTokenResponse) Reset() {
+	*x = GetTokenResponse{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTokenResponse) ProtoMessage() {}
+
+func (x *GetTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTokenResponse.ProtoReflect.Descriptor instead.
+func (*GetTokenResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
 type ListTokensRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty: all accounts.
+	// Empty: all that the caller sees.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// At most 1000; 0: 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -282,7 +542,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[3]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +554,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[3]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +567,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{3}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListTokensRequest) GetAccountId() string {
@@ -342,7 +602,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[4]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -354,7 +614,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[4]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -367,7 +627,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{4}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -393,7 +653,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[5]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +665,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[5]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +678,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{5}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -437,7 +697,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[6]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +709,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[6]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +722,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{6}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -493,7 +753,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +765,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +778,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{7}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ValidateRequest) GetAuthtoken() string {
@@ -575,7 +835,7 @@ type ValidateResponse struct {
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +847,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +860,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{8}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ValidateResponse) GetAssertion() *SignedAssertion {
@@ -673,7 +933,7 @@ type SignedAssertion struct {
 
 func (x *SignedAssertion) Reset() {
 	*x = SignedAssertion{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +945,7 @@ func (x *SignedAssertion) String() string {
 func (*SignedAssertion) ProtoMessage() {}
 
 func (x *SignedAssertion) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +958,7 @@ func (x *SignedAssertion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAssertion.ProtoReflect.Descriptor instead.
 func (*SignedAssertion) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{9}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SignedAssertion) GetAssertion() []byte {
@@ -740,7 +1000,7 @@ type Assertion struct {
 
 func (x *Assertion) Reset() {
 	*x = Assertion{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1012,7 @@ func (x *Assertion) String() string {
 func (*Assertion) ProtoMessage() {}
 
 func (x *Assertion) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1025,7 @@ func (x *Assertion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assertion.ProtoReflect.Descriptor instead.
 func (*Assertion) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Assertion) GetAccountId() string {
@@ -827,7 +1087,7 @@ type WatchRevocationsRequest struct {
 
 func (x *WatchRevocationsRequest) Reset() {
 	*x = WatchRevocationsRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1099,7 @@ func (x *WatchRevocationsRequest) String() string {
 func (*WatchRevocationsRequest) ProtoMessage() {}
 
 func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1112,7 @@ func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRevocationsRequest) GetRevision() int64 {
@@ -875,7 +1135,7 @@ type WatchRevocationsResponse struct {
 
 func (x *WatchRevocationsResponse) Reset() {
 	*x = WatchRevocationsResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1147,7 @@ func (x *WatchRevocationsResponse) String() string {
 func (*WatchRevocationsResponse) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1160,7 @@ func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchRevocationsResponse) GetTokenIds() []string {
@@ -917,6 +1177,129 @@ func (x *WatchRevocationsResponse) GetRevision() int64 {
 	return 0
 }
 
+type AuthenticateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was presented, "dbk_<id>_<secret>". Secret.
+	ApiKey string `protobuf:"bytes,1,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// Where it came from, against brute force.
+	ClientAddress string `protobuf:"bytes,2,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthenticateRequest) Reset() {
+	*x = AuthenticateRequest{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthenticateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthenticateRequest) ProtoMessage() {}
+
+func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthenticateRequest.ProtoReflect.Descriptor instead.
+func (*AuthenticateRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AuthenticateRequest) GetApiKey() string {
+	if x != nil {
+		return x.ApiKey
+	}
+	return ""
+}
+
+func (x *AuthenticateRequest) GetClientAddress() string {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ""
+}
+
+type AuthenticateResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AccountId string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	Role      Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=dialback.auth.v1.Role" json:"role,omitempty"`
+	// For the audit: "token:<id>" or "user:<subject>".
+	Actor         string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	TokenId       string `protobuf:"bytes,4,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthenticateResponse) Reset() {
+	*x = AuthenticateResponse{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthenticateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthenticateResponse) ProtoMessage() {}
+
+func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthenticateResponse.ProtoReflect.Descriptor instead.
+func (*AuthenticateResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AuthenticateResponse) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AuthenticateResponse) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *AuthenticateResponse) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuthenticateResponse) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
 type GetKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -925,7 +1308,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1320,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1333,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{13}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{17}
 }
 
 type GetKeysResponse struct {
@@ -965,7 +1348,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1360,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1373,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{14}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetKeysResponse) GetAssertionKeys() map[string][]byte {
@@ -1011,7 +1394,7 @@ var File_dialback_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdialback/auth/v1/auth.proto\x12\x10dialback.auth.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x02\n" +
+	"\x1bdialback/auth/v1/auth.proto\x12\x10dialback.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x03\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1023,18 +1406,28 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12;\n" +
 	"\vrevoke_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"revokeTime\"\xa5\x01\n" +
+	"revokeTime\x12/\n" +
+	"\x04kind\x18\b \x01(\x0e2\x1b.dialback.auth.v1.TokenKindR\x04kind\x12*\n" +
+	"\x04role\x18\t \x01(\x0e2\x16.dialback.auth.v1.RoleR\x04role\"\x92\x02\n" +
 	"\x12CreateTokenRequest\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x16\n" +
 	"\x06grants\x18\x03 \x03(\tR\x06grants\x126\n" +
-	"\tvalid_for\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\"\x93\x01\n" +
+	"\tvalid_for\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id\x12/\n" +
+	"\x04kind\x18\x06 \x01(\x0e2\x1b.dialback.auth.v1.TokenKindR\x04kind\x12*\n" +
+	"\x04role\x18\a \x01(\x0e2\x16.dialback.auth.v1.RoleR\x04role\"\xac\x01\n" +
 	"\x13CreateTokenResponse\x12-\n" +
 	"\x05token\x18\x01 \x01(\v2\x17.dialback.auth.v1.TokenR\x05token\x12\x1c\n" +
 	"\tauthtoken\x18\x02 \x01(\tR\tauthtoken\x12\x16\n" +
 	"\x06server\x18\x03 \x01(\tR\x06server\x12\x17\n" +
-	"\aca_pins\x18\x04 \x03(\fR\x06caPins\"n\n" +
+	"\aca_pins\x18\x04 \x03(\fR\x06caPins\x12\x17\n" +
+	"\aapi_key\x18\x05 \x01(\tR\x06apiKey\"!\n" +
+	"\x0fGetTokenRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"A\n" +
+	"\x10GetTokenResponse\x12-\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.dialback.auth.v1.TokenR\x05token\"n\n" +
 	"\x11ListTokensRequest\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x1b\n" +
@@ -1083,22 +1476,48 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"S\n" +
 	"\x18WatchRevocationsResponse\x12\x1b\n" +
 	"\ttoken_ids\x18\x01 \x03(\tR\btokenIds\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\x10\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"U\n" +
+	"\x13AuthenticateRequest\x12\x17\n" +
+	"\aapi_key\x18\x01 \x01(\tR\x06apiKey\x12%\n" +
+	"\x0eclient_address\x18\x02 \x01(\tR\rclientAddress\"\x92\x01\n" +
+	"\x14AuthenticateResponse\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x12*\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x16.dialback.auth.v1.RoleR\x04role\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x19\n" +
+	"\btoken_id\x18\x04 \x01(\tR\atokenId\"\x10\n" +
 	"\x0eGetKeysRequest\"\xd4\x01\n" +
 	"\x0fGetKeysResponse\x12[\n" +
 	"\x0eassertion_keys\x18\x01 \x03(\v24.dialback.auth.v1.GetKeysResponse.AssertionKeysEntryR\rassertionKeys\x12\"\n" +
 	"\rtrace_mac_key\x18\x02 \x01(\fR\vtraceMacKey\x1a@\n" +
 	"\x12AssertionKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x012\x9f\x02\n" +
-	"\fTokenService\x12Z\n" +
-	"\vCreateToken\x12$.dialback.auth.v1.CreateTokenRequest\x1a%.dialback.auth.v1.CreateTokenResponse\x12W\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01*c\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
-	"ListTokens\x12#.dialback.auth.v1.ListTokensRequest\x1a$.dialback.auth.v1.ListTokensResponse\x12Z\n" +
-	"\vRevokeToken\x12$.dialback.auth.v1.RevokeTokenRequest\x1a%.dialback.auth.v1.RevokeTokenResponse2\xa3\x02\n" +
+	"ROLE_AGENT\x10\x01\x12\x12\n" +
+	"\x0eROLE_READ_ONLY\x10\x02\x12\x11\n" +
+	"\rROLE_OPERATOR\x10\x03\x12\x0e\n" +
+	"\n" +
+	"ROLE_ADMIN\x10\x04*f\n" +
+	"\tTokenKind\x12\x1a\n" +
+	"\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10TOKEN_KIND_AGENT\x10\x01\x12\x12\n" +
+	"\x0eTOKEN_KIND_API\x10\x02\x12\x13\n" +
+	"\x0fTOKEN_KIND_USER\x10\x032\xe0\x03\n" +
+	"\fTokenService\x12q\n" +
+	"\vCreateToken\x12$.dialback.auth.v1.CreateTokenRequest\x1a%.dialback.auth.v1.CreateTokenResponse\"\x15\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
+	"/v1/tokens\x12q\n" +
+	"\bGetToken\x12!.dialback.auth.v1.GetTokenRequest\x1a\".dialback.auth.v1.GetTokenResponse\"\x1e\x82\xd3\xe4\x93\x02\x18b\x05token\x12\x0f/v1/tokens/{id}\x12k\n" +
+	"\n" +
+	"ListTokens\x12#.dialback.auth.v1.ListTokensRequest\x1a$.dialback.auth.v1.ListTokensResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/tokens\x12}\n" +
+	"\vRevokeToken\x12$.dialback.auth.v1.RevokeTokenRequest\x1a%.dialback.auth.v1.RevokeTokenResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/tokens/{id}:revoke2\x82\x03\n" +
 	"\x11CredentialService\x12Q\n" +
 	"\bValidate\x12!.dialback.auth.v1.ValidateRequest\x1a\".dialback.auth.v1.ValidateResponse\x12k\n" +
-	"\x10WatchRevocations\x12).dialback.auth.v1.WatchRevocationsRequest\x1a*.dialback.auth.v1.WatchRevocationsResponse0\x01\x12N\n" +
+	"\x10WatchRevocations\x12).dialback.auth.v1.WatchRevocationsRequest\x1a*.dialback.auth.v1.WatchRevocationsResponse0\x01\x12]\n" +
+	"\fAuthenticate\x12%.dialback.auth.v1.AuthenticateRequest\x1a&.dialback.auth.v1.AuthenticateResponse\x12N\n" +
 	"\aGetKeys\x12 .dialback.auth.v1.GetKeysRequest\x1a!.dialback.auth.v1.GetKeysResponseB\xc1\x01\n" +
 	"\x14com.dialback.auth.v1B\tAuthProtoP\x01Z<github.com/dialback/dialback/api/gen/dialback/auth/v1;authv1\xa2\x02\x03DAX\xaa\x02\x10Dialback.Auth.V1\xca\x02\x10Dialback\\Auth\\V1\xe2\x02\x1cDialback\\Auth\\V1\\GPBMetadata\xea\x02\x12Dialback::Auth::V1b\x06proto3"
 
@@ -1114,56 +1533,73 @@ func file_dialback_auth_v1_auth_proto_rawDescGZIP() []byte {
 	return file_dialback_auth_v1_auth_proto_rawDescData
 }
 
-var file_dialback_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_dialback_auth_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_dialback_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_dialback_auth_v1_auth_proto_goTypes = []any{
-	(*Token)(nil),                    // 0: dialback.auth.v1.Token
-	(*CreateTokenRequest)(nil),       // 1: dialback.auth.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),      // 2: dialback.auth.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),        // 3: dialback.auth.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),       // 4: dialback.auth.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 5: dialback.auth.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 6: dialback.auth.v1.RevokeTokenResponse
-	(*ValidateRequest)(nil),          // 7: dialback.auth.v1.ValidateRequest
-	(*ValidateResponse)(nil),         // 8: dialback.auth.v1.ValidateResponse
-	(*SignedAssertion)(nil),          // 9: dialback.auth.v1.SignedAssertion
-	(*Assertion)(nil),                // 10: dialback.auth.v1.Assertion
-	(*WatchRevocationsRequest)(nil),  // 11: dialback.auth.v1.WatchRevocationsRequest
-	(*WatchRevocationsResponse)(nil), // 12: dialback.auth.v1.WatchRevocationsResponse
-	(*GetKeysRequest)(nil),           // 13: dialback.auth.v1.GetKeysRequest
-	(*GetKeysResponse)(nil),          // 14: dialback.auth.v1.GetKeysResponse
-	nil,                              // 15: dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
-	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 17: google.protobuf.Duration
+	(Role)(0),                        // 0: dialback.auth.v1.Role
+	(TokenKind)(0),                   // 1: dialback.auth.v1.TokenKind
+	(*Token)(nil),                    // 2: dialback.auth.v1.Token
+	(*CreateTokenRequest)(nil),       // 3: dialback.auth.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),      // 4: dialback.auth.v1.CreateTokenResponse
+	(*GetTokenRequest)(nil),          // 5: dialback.auth.v1.GetTokenRequest
+	(*GetTokenResponse)(nil),         // 6: dialback.auth.v1.GetTokenResponse
+	(*ListTokensRequest)(nil),        // 7: dialback.auth.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),       // 8: dialback.auth.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),       // 9: dialback.auth.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),      // 10: dialback.auth.v1.RevokeTokenResponse
+	(*ValidateRequest)(nil),          // 11: dialback.auth.v1.ValidateRequest
+	(*ValidateResponse)(nil),         // 12: dialback.auth.v1.ValidateResponse
+	(*SignedAssertion)(nil),          // 13: dialback.auth.v1.SignedAssertion
+	(*Assertion)(nil),                // 14: dialback.auth.v1.Assertion
+	(*WatchRevocationsRequest)(nil),  // 15: dialback.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil), // 16: dialback.auth.v1.WatchRevocationsResponse
+	(*AuthenticateRequest)(nil),      // 17: dialback.auth.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),     // 18: dialback.auth.v1.AuthenticateResponse
+	(*GetKeysRequest)(nil),           // 19: dialback.auth.v1.GetKeysRequest
+	(*GetKeysResponse)(nil),          // 20: dialback.auth.v1.GetKeysResponse
+	nil,                              // 21: dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
+	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 23: google.protobuf.Duration
 }
 var file_dialback_auth_v1_auth_proto_depIdxs = []int32{
-	16, // 0: dialback.auth.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	16, // 1: dialback.auth.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	16, // 2: dialback.auth.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
-	17, // 3: dialback.auth.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	0,  // 4: dialback.auth.v1.CreateTokenResponse.token:type_name -> dialback.auth.v1.Token
-	0,  // 5: dialback.auth.v1.ListTokensResponse.tokens:type_name -> dialback.auth.v1.Token
-	0,  // 6: dialback.auth.v1.RevokeTokenResponse.token:type_name -> dialback.auth.v1.Token
-	9,  // 7: dialback.auth.v1.ValidateResponse.assertion:type_name -> dialback.auth.v1.SignedAssertion
-	17, // 8: dialback.auth.v1.ValidateResponse.valid_for:type_name -> google.protobuf.Duration
-	16, // 9: dialback.auth.v1.Assertion.expire_time:type_name -> google.protobuf.Timestamp
-	15, // 10: dialback.auth.v1.GetKeysResponse.assertion_keys:type_name -> dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
-	1,  // 11: dialback.auth.v1.TokenService.CreateToken:input_type -> dialback.auth.v1.CreateTokenRequest
-	3,  // 12: dialback.auth.v1.TokenService.ListTokens:input_type -> dialback.auth.v1.ListTokensRequest
-	5,  // 13: dialback.auth.v1.TokenService.RevokeToken:input_type -> dialback.auth.v1.RevokeTokenRequest
-	7,  // 14: dialback.auth.v1.CredentialService.Validate:input_type -> dialback.auth.v1.ValidateRequest
-	11, // 15: dialback.auth.v1.CredentialService.WatchRevocations:input_type -> dialback.auth.v1.WatchRevocationsRequest
-	13, // 16: dialback.auth.v1.CredentialService.GetKeys:input_type -> dialback.auth.v1.GetKeysRequest
-	2,  // 17: dialback.auth.v1.TokenService.CreateToken:output_type -> dialback.auth.v1.CreateTokenResponse
-	4,  // 18: dialback.auth.v1.TokenService.ListTokens:output_type -> dialback.auth.v1.ListTokensResponse
-	6,  // 19: dialback.auth.v1.TokenService.RevokeToken:output_type -> dialback.auth.v1.RevokeTokenResponse
-	8,  // 20: dialback.auth.v1.CredentialService.Validate:output_type -> dialback.auth.v1.ValidateResponse
-	12, // 21: dialback.auth.v1.CredentialService.WatchRevocations:output_type -> dialback.auth.v1.WatchRevocationsResponse
-	14, // 22: dialback.auth.v1.CredentialService.GetKeys:output_type -> dialback.auth.v1.GetKeysResponse
-	17, // [17:23] is the sub-list for method output_type
-	11, // [11:17] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	22, // 0: dialback.auth.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	22, // 1: dialback.auth.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	22, // 2: dialback.auth.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	1,  // 3: dialback.auth.v1.Token.kind:type_name -> dialback.auth.v1.TokenKind
+	0,  // 4: dialback.auth.v1.Token.role:type_name -> dialback.auth.v1.Role
+	23, // 5: dialback.auth.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	1,  // 6: dialback.auth.v1.CreateTokenRequest.kind:type_name -> dialback.auth.v1.TokenKind
+	0,  // 7: dialback.auth.v1.CreateTokenRequest.role:type_name -> dialback.auth.v1.Role
+	2,  // 8: dialback.auth.v1.CreateTokenResponse.token:type_name -> dialback.auth.v1.Token
+	2,  // 9: dialback.auth.v1.GetTokenResponse.token:type_name -> dialback.auth.v1.Token
+	2,  // 10: dialback.auth.v1.ListTokensResponse.tokens:type_name -> dialback.auth.v1.Token
+	2,  // 11: dialback.auth.v1.RevokeTokenResponse.token:type_name -> dialback.auth.v1.Token
+	13, // 12: dialback.auth.v1.ValidateResponse.assertion:type_name -> dialback.auth.v1.SignedAssertion
+	23, // 13: dialback.auth.v1.ValidateResponse.valid_for:type_name -> google.protobuf.Duration
+	22, // 14: dialback.auth.v1.Assertion.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 15: dialback.auth.v1.AuthenticateResponse.role:type_name -> dialback.auth.v1.Role
+	21, // 16: dialback.auth.v1.GetKeysResponse.assertion_keys:type_name -> dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
+	3,  // 17: dialback.auth.v1.TokenService.CreateToken:input_type -> dialback.auth.v1.CreateTokenRequest
+	5,  // 18: dialback.auth.v1.TokenService.GetToken:input_type -> dialback.auth.v1.GetTokenRequest
+	7,  // 19: dialback.auth.v1.TokenService.ListTokens:input_type -> dialback.auth.v1.ListTokensRequest
+	9,  // 20: dialback.auth.v1.TokenService.RevokeToken:input_type -> dialback.auth.v1.RevokeTokenRequest
+	11, // 21: dialback.auth.v1.CredentialService.Validate:input_type -> dialback.auth.v1.ValidateRequest
+	15, // 22: dialback.auth.v1.CredentialService.WatchRevocations:input_type -> dialback.auth.v1.WatchRevocationsRequest
+	17, // 23: dialback.auth.v1.CredentialService.Authenticate:input_type -> dialback.auth.v1.AuthenticateRequest
+	19, // 24: dialback.auth.v1.CredentialService.GetKeys:input_type -> dialback.auth.v1.GetKeysRequest
+	4,  // 25: dialback.auth.v1.TokenService.CreateToken:output_type -> dialback.auth.v1.CreateTokenResponse
+	6,  // 26: dialback.auth.v1.TokenService.GetToken:output_type -> dialback.auth.v1.GetTokenResponse
+	8,  // 27: dialback.auth.v1.TokenService.ListTokens:output_type -> dialback.auth.v1.ListTokensResponse
+	10, // 28: dialback.auth.v1.TokenService.RevokeToken:output_type -> dialback.auth.v1.RevokeTokenResponse
+	12, // 29: dialback.auth.v1.CredentialService.Validate:output_type -> dialback.auth.v1.ValidateResponse
+	16, // 30: dialback.auth.v1.CredentialService.WatchRevocations:output_type -> dialback.auth.v1.WatchRevocationsResponse
+	18, // 31: dialback.auth.v1.CredentialService.Authenticate:output_type -> dialback.auth.v1.AuthenticateResponse
+	20, // 32: dialback.auth.v1.CredentialService.GetKeys:output_type -> dialback.auth.v1.GetKeysResponse
+	25, // [25:33] is the sub-list for method output_type
+	17, // [17:25] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_dialback_auth_v1_auth_proto_init() }
@@ -1176,13 +1612,14 @@ func file_dialback_auth_v1_auth_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_auth_v1_auth_proto_rawDesc), len(file_dialback_auth_v1_auth_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   16,
+			NumEnums:      2,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
 		GoTypes:           file_dialback_auth_v1_auth_proto_goTypes,
 		DependencyIndexes: file_dialback_auth_v1_auth_proto_depIdxs,
+		EnumInfos:         file_dialback_auth_v1_auth_proto_enumTypes,
 		MessageInfos:      file_dialback_auth_v1_auth_proto_msgTypes,
 	}.Build()
 	File_dialback_auth_v1_auth_proto = out.File

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	TokenService_CreateToken_FullMethodName = "/dialback.auth.v1.TokenService/CreateToken"
+	TokenService_GetToken_FullMethodName    = "/dialback.auth.v1.TokenService/GetToken"
 	TokenService_ListTokens_FullMethodName  = "/dialback.auth.v1.TokenService/ListTokens"
 	TokenService_RevokeToken_FullMethodName = "/dialback.auth.v1.TokenService/RevokeToken"
 )
@@ -31,15 +32,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// TokenService manages authtokens. External: called by administrators, whose
-// client certificate says so.
+// TokenService manages agents' authtokens and users' API keys. External: a
+// caller sees the tokens of its own account, an administrator all; nobody makes
+// or changes a token that may do more than itself.
 type TokenServiceClient interface {
-	// CreateToken makes an authtoken and shows its secret, this once.
+	// CreateToken makes a token and shows its secret, this once. Operators.
+	// ALREADY_EXISTS: the id is another token's. A repeat with the same id and
+	// content answers the token that stands, without its secret.
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error)
-	// ListTokens lists authtokens, revoked ones too, never their secrets.
+	// GetToken answers one token, never its secret.
+	GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*GetTokenResponse, error)
+	// ListTokens lists tokens, revoked ones too, never their secrets.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
-	// RevokeToken ends an authtoken and, within a second, all that lives by it.
-	// Revoking a revoked one is no error.
+	// RevokeToken ends a token and, within a second, all that lives by it.
+	// Revoking a revoked one is no error. Operators.
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
 }
 
@@ -55,6 +61,16 @@ func (c *tokenServiceClient) CreateToken(ctx context.Context, in *CreateTokenReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateTokenResponse)
 	err := c.cc.Invoke(ctx, TokenService_CreateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tokenServiceClient) GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*GetTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTokenResponse)
+	err := c.cc.Invoke(ctx, TokenService_GetToken_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -85,15 +101,20 @@ func (c *tokenServiceClient) RevokeToken(ctx context.Context, in *RevokeTokenReq
 // All implementations must embed UnimplementedTokenServiceServer
 // for forward compatibility.
 //
-// TokenService manages authtokens. External: called by administrators, whose
-// client certificate says so.
+// TokenService manages agents' authtokens and users' API keys. External: a
+// caller sees the tokens of its own account, an administrator all; nobody makes
+// or changes a token that may do more than itself.
 type TokenServiceServer interface {
-	// CreateToken makes an authtoken and shows its secret, this once.
+	// CreateToken makes a token and shows its secret, this once. Operators.
+	// ALREADY_EXISTS: the id is another token's. A repeat with the same id and
+	// content answers the token that stands, without its secret.
 	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
-	// ListTokens lists authtokens, revoked ones too, never their secrets.
+	// GetToken answers one token, never its secret.
+	GetToken(context.Context, *GetTokenRequest) (*GetTokenResponse, error)
+	// ListTokens lists tokens, revoked ones too, never their secrets.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
-	// RevokeToken ends an authtoken and, within a second, all that lives by it.
-	// Revoking a revoked one is no error.
+	// RevokeToken ends a token and, within a second, all that lives by it.
+	// Revoking a revoked one is no error. Operators.
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
 	mustEmbedUnimplementedTokenServiceServer()
 }
@@ -107,6 +128,9 @@ type UnimplementedTokenServiceServer struct{}
 
 func (UnimplementedTokenServiceServer) CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateToken not implemented")
+}
+func (UnimplementedTokenServiceServer) GetToken(context.Context, *GetTokenRequest) (*GetTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetToken not implemented")
 }
 func (UnimplementedTokenServiceServer) ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTokens not implemented")
@@ -149,6 +173,24 @@ func _TokenService_CreateToken_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TokenServiceServer).CreateToken(ctx, req.(*CreateTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TokenService_GetToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TokenServiceServer).GetToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TokenService_GetToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TokenServiceServer).GetToken(ctx, req.(*GetTokenRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -201,6 +243,10 @@ var TokenService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TokenService_CreateToken_Handler,
 		},
 		{
+			MethodName: "GetToken",
+			Handler:    _TokenService_GetToken_Handler,
+		},
+		{
 			MethodName: "ListTokens",
 			Handler:    _TokenService_ListTokens_Handler,
 		},
@@ -216,6 +262,7 @@ var TokenService_ServiceDesc = grpc.ServiceDesc{
 const (
 	CredentialService_Validate_FullMethodName         = "/dialback.auth.v1.CredentialService/Validate"
 	CredentialService_WatchRevocations_FullMethodName = "/dialback.auth.v1.CredentialService/WatchRevocations"
+	CredentialService_Authenticate_FullMethodName     = "/dialback.auth.v1.CredentialService/Authenticate"
 	CredentialService_GetKeys_FullMethodName          = "/dialback.auth.v1.CredentialService/GetKeys"
 )
 
@@ -233,6 +280,10 @@ type CredentialServiceClient interface {
 	// order. Connectors only. NOT_FOUND with reason COMPACTED: the revision is
 	// too old; validate all sessions again and watch from 0 (now).
 	WatchRevocations(ctx context.Context, in *WatchRevocationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRevocationsResponse], error)
+	// Authenticate judges an API key and answers whose it is. UNAUTHENTICATED as
+	// for Validate; RESOURCE_EXHAUSTED with reason RATE_LIMITED: too many wrong
+	// ones came from the client's address. Services that serve users.
+	Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error)
 	// GetKeys answers the public keys of Assertions, to whoever must verify one,
 	// and, to connectors and frontdoors, the key of trace MACs.
 	GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*GetKeysResponse, error)
@@ -275,6 +326,16 @@ func (c *credentialServiceClient) WatchRevocations(ctx context.Context, in *Watc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CredentialService_WatchRevocationsClient = grpc.ServerStreamingClient[WatchRevocationsResponse]
 
+func (c *credentialServiceClient) Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuthenticateResponse)
+	err := c.cc.Invoke(ctx, CredentialService_Authenticate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *credentialServiceClient) GetKeys(ctx context.Context, in *GetKeysRequest, opts ...grpc.CallOption) (*GetKeysResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetKeysResponse)
@@ -299,6 +360,10 @@ type CredentialServiceServer interface {
 	// order. Connectors only. NOT_FOUND with reason COMPACTED: the revision is
 	// too old; validate all sessions again and watch from 0 (now).
 	WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error
+	// Authenticate judges an API key and answers whose it is. UNAUTHENTICATED as
+	// for Validate; RESOURCE_EXHAUSTED with reason RATE_LIMITED: too many wrong
+	// ones came from the client's address. Services that serve users.
+	Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error)
 	// GetKeys answers the public keys of Assertions, to whoever must verify one,
 	// and, to connectors and frontdoors, the key of trace MACs.
 	GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error)
@@ -317,6 +382,9 @@ func (UnimplementedCredentialServiceServer) Validate(context.Context, *ValidateR
 }
 func (UnimplementedCredentialServiceServer) WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRevocations not implemented")
+}
+func (UnimplementedCredentialServiceServer) Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Authenticate not implemented")
 }
 func (UnimplementedCredentialServiceServer) GetKeys(context.Context, *GetKeysRequest) (*GetKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetKeys not implemented")
@@ -371,6 +439,24 @@ func _CredentialService_WatchRevocations_Handler(srv interface{}, stream grpc.Se
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CredentialService_WatchRevocationsServer = grpc.ServerStreamingServer[WatchRevocationsResponse]
 
+func _CredentialService_Authenticate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuthenticateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CredentialServiceServer).Authenticate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CredentialService_Authenticate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CredentialServiceServer).Authenticate(ctx, req.(*AuthenticateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CredentialService_GetKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetKeysRequest)
 	if err := dec(in); err != nil {
@@ -399,6 +485,10 @@ var CredentialService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Validate",
 			Handler:    _CredentialService_Validate_Handler,
+		},
+		{
+			MethodName: "Authenticate",
+			Handler:    _CredentialService_Authenticate_Handler,
 		},
 		{
 			MethodName: "GetKeys",

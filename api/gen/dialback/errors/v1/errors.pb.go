@@ -45,6 +45,12 @@ const (
 	Reason_REASON_RATE_LIMITED Reason = 6
 	// What the call names does not exist.
 	Reason_REASON_NOT_FOUND Reason = 7
+	// Another one with this id and other content exists.
+	Reason_REASON_ALREADY_EXISTS Reason = 8
+	// It has changed since it was read, as its etag says: read it again.
+	Reason_REASON_ETAG_MISMATCH Reason = 9
+	// The account has as many as its quota allows.
+	Reason_REASON_QUOTA_EXCEEDED Reason = 10
 	// No or a malformed authtoken was presented.
 	Reason_REASON_TOKEN_MISSING Reason = 20
 	// The authtoken is not known. Final.
@@ -57,6 +63,8 @@ const (
 	Reason_REASON_VERSION_UNSUPPORTED Reason = 24
 	// Another instance of this agent has taken over.
 	Reason_REASON_TAKEN_OVER Reason = 25
+	// The account is suspended; retry later.
+	Reason_REASON_ACCOUNT_DISABLED Reason = 26
 	// The name belongs to another account. Final.
 	Reason_REASON_NAME_TAKEN Reason = 40
 	// The name is in use by another agent of the same account; retry.
@@ -106,12 +114,16 @@ var (
 		5:  "REASON_OVERLOADED",
 		6:  "REASON_RATE_LIMITED",
 		7:  "REASON_NOT_FOUND",
+		8:  "REASON_ALREADY_EXISTS",
+		9:  "REASON_ETAG_MISMATCH",
+		10: "REASON_QUOTA_EXCEEDED",
 		20: "REASON_TOKEN_MISSING",
 		21: "REASON_TOKEN_INVALID",
 		22: "REASON_TOKEN_REVOKED",
 		23: "REASON_TOKEN_EXPIRED",
 		24: "REASON_VERSION_UNSUPPORTED",
 		25: "REASON_TAKEN_OVER",
+		26: "REASON_ACCOUNT_DISABLED",
 		40: "REASON_NAME_TAKEN",
 		41: "REASON_NAME_IN_USE",
 		42: "REASON_NAME_FORBIDDEN",
@@ -140,12 +152,16 @@ var (
 		"REASON_OVERLOADED":          5,
 		"REASON_RATE_LIMITED":        6,
 		"REASON_NOT_FOUND":           7,
+		"REASON_ALREADY_EXISTS":      8,
+		"REASON_ETAG_MISMATCH":       9,
+		"REASON_QUOTA_EXCEEDED":      10,
 		"REASON_TOKEN_MISSING":       20,
 		"REASON_TOKEN_INVALID":       21,
 		"REASON_TOKEN_REVOKED":       22,
 		"REASON_TOKEN_EXPIRED":       23,
 		"REASON_VERSION_UNSUPPORTED": 24,
 		"REASON_TAKEN_OVER":          25,
+		"REASON_ACCOUNT_DISABLED":    26,
 		"REASON_NAME_TAKEN":          40,
 		"REASON_NAME_IN_USE":         41,
 		"REASON_NAME_FORBIDDEN":      42,
@@ -198,7 +214,7 @@ var File_dialback_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_dialback_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fdialback/errors/v1/errors.proto\x12\x12dialback.errors.v1*\xc9\x06\n" +
+	"\x1fdialback/errors/v1/errors.proto\x12\x12dialback.errors.v1*\xb6\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x1b\n" +
@@ -207,13 +223,18 @@ const file_dialback_errors_v1_errors_proto_rawDesc = "" +
 	"\x12REASON_UNAVAILABLE\x10\x04\x12\x15\n" +
 	"\x11REASON_OVERLOADED\x10\x05\x12\x17\n" +
 	"\x13REASON_RATE_LIMITED\x10\x06\x12\x14\n" +
-	"\x10REASON_NOT_FOUND\x10\a\x12\x18\n" +
+	"\x10REASON_NOT_FOUND\x10\a\x12\x19\n" +
+	"\x15REASON_ALREADY_EXISTS\x10\b\x12\x18\n" +
+	"\x14REASON_ETAG_MISMATCH\x10\t\x12\x19\n" +
+	"\x15REASON_QUOTA_EXCEEDED\x10\n" +
+	"\x12\x18\n" +
 	"\x14REASON_TOKEN_MISSING\x10\x14\x12\x18\n" +
 	"\x14REASON_TOKEN_INVALID\x10\x15\x12\x18\n" +
 	"\x14REASON_TOKEN_REVOKED\x10\x16\x12\x18\n" +
 	"\x14REASON_TOKEN_EXPIRED\x10\x17\x12\x1e\n" +
 	"\x1aREASON_VERSION_UNSUPPORTED\x10\x18\x12\x15\n" +
-	"\x11REASON_TAKEN_OVER\x10\x19\x12\x15\n" +
+	"\x11REASON_TAKEN_OVER\x10\x19\x12\x1b\n" +
+	"\x17REASON_ACCOUNT_DISABLED\x10\x1a\x12\x15\n" +
 	"\x11REASON_NAME_TAKEN\x10(\x12\x16\n" +
 	"\x12REASON_NAME_IN_USE\x10)\x12\x19\n" +
 	"\x15REASON_NAME_FORBIDDEN\x10*\x12\x17\n" +
