@@ -25,6 +25,9 @@ type Server struct {
 	last    uint64          // the newest exchange's number
 	retired bool
 	keeping bool // the goroutine of keep exists
+	watcher Watcher
+	rtt     time.Duration
+	bytes   uint64 // of the exchanges that have ended
 }
 
 // Accept reads the agent's RegProxy from c, which it takes over. The ticket in
@@ -46,6 +49,7 @@ func Accept(ctx context.Context, c net.Conn, opt Options) (*Server, *proxyv1.Reg
 		capabilities: reg.GetCapabilities(),
 		agentVersion: reg.GetAgentVersion(),
 		turn:         make(chan struct{}, 1),
+		rtt:          opt.RTT,
 	}
 	s.init(c, s.dying)
 	s.mu.Lock()
@@ -96,7 +100,8 @@ func (s *Server) Start(ctx context.Context, st *proxyv1.Start) (*ServerExchange,
 		s.last++
 		st.Exchange, e.n = s.last, s.last
 		s.ex = e
-		e.ackBy = time.Now().Add(s.opt.AckTimeout)
+		e.begun = time.Now()
+		e.ackBy = e.begun.Add(s.ackTimeoutLocked())
 		s.armLocked(e.ackBy)
 		return nil
 	}, nil)
@@ -108,7 +113,13 @@ func (s *Server) Start(ctx context.Context, st *proxyv1.Start) (*ServerExchange,
 
 // Ping measures the round trip of an idle connection and so proves it alive.
 func (s *Server) Ping(ctx context.Context) (time.Duration, error) {
-	return s.roundTrip(ctx, func() bool { return s.ex == nil })
+	rtt, err := s.roundTrip(ctx, func() bool { return s.ex == nil })
+	if err == nil {
+		s.mu.Lock()
+		s.measuredLocked(rtt)
+		s.mu.Unlock()
+	}
+	return rtt, err
 }
 
 // Retire lets the exchange that is under way end, if there is one, and then
@@ -144,6 +155,9 @@ func (s *Server) Close() error {
 func (s *Server) dying() {
 	if s.ex != nil {
 		s.ex.finishLocked(s.err)
+	}
+	if w, err := s.watcher, s.err; w != nil {
+		s.tasks.Go(func() { w.Ended(err) })
 	}
 }
 

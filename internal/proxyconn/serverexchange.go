@@ -36,10 +36,10 @@ type ServerExchange struct {
 	writeEnded                                           bool // no more DATA
 	closed, ended                                        bool
 
-	ackBy, resetBy, closeBy time.Time
-	readBy, writeBy         time.Time // the caller's deadlines
-	discarded               int       // bytes thrown away since our RESET
-	writing                 int       // calls of Write under way
+	begun, ackBy, resetBy, closeBy time.Time
+	readBy, writeBy                time.Time // the caller's deadlines
+	discarded                      int       // bytes thrown away since our RESET
+	writing                        int       // calls of Write under way
 
 	readErr, writeErr error
 	refusal           *RefusedError

@@ -74,7 +74,12 @@ func (s *Server) onRetire() error {
 		}
 		return err
 	}
-	s.Retire()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.watcher; w != nil && !s.retired {
+		s.tasks.Go(w.Retired)
+	}
+	s.retireLocked()
 	return nil
 }
 

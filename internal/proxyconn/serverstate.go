@@ -16,6 +16,7 @@ func (e *ServerExchange) onAck(*proxyv1.Ack) error {
 		return violation("an ACK out of turn")
 	}
 	e.hasAck = true
+	e.s.measuredLocked(time.Since(e.begun))
 	close(e.acked)
 	if !e.resetPosted {
 		e.s.armLocked(e.patienceLocked())
@@ -217,6 +218,7 @@ func (e *ServerExchange) resetLocked(code proxyv1.Code, local bool) {
 // finishLocked ends the exchange. lost is nil, or why the connection died.
 func (e *ServerExchange) finishLocked(lost error) {
 	e.ended = true
+	e.s.bytes += e.sent + e.received.Load()
 	e.outcome = e.judgeLocked(lost)
 	end := e.outcome.Err
 	if end == nil {
