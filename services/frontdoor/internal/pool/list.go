@@ -1,0 +1,53 @@
+package pool
+
+// Each idle connection is on two lists.
+const (
+	ofAgent = iota // its agent's, the most recently proven one first
+	ofShard        // its shard's, the most recently useful one first
+)
+
+type links struct {
+	next, prev *Conn
+	on         *conns
+}
+
+// conns is a list of connections whose links are in them: nothing is allocated,
+// and any one leaves it at once.
+type conns struct {
+	kind        int
+	first, last *Conn
+	n           int
+}
+
+func (l *conns) push(c *Conn) {
+	k := &c.links[l.kind]
+	k.next, k.prev, k.on = l.first, nil, l
+	if l.first != nil {
+		l.first.links[l.kind].prev = c
+	} else {
+		l.last = c
+	}
+	l.first = c
+	l.n++
+}
+
+// remove takes c out of the list of this kind that it is on, if it is on one.
+func remove(c *Conn, kind int) {
+	k := &c.links[kind]
+	l := k.on
+	if l == nil {
+		return
+	}
+	if k.prev != nil {
+		k.prev.links[kind].next = k.next
+	} else {
+		l.first = k.next
+	}
+	if k.next != nil {
+		k.next.links[kind].prev = k.prev
+	} else {
+		l.last = k.prev
+	}
+	*k = links{}
+	l.n--
+}
