@@ -54,6 +54,12 @@ type Config struct {
 	// one endpoint, MaxHoldsEndpoint those of one endpoint that wait for its agent.
 	MaxConns, MaxTickets, MaxRequests, MaxRequestsEndpoint, MaxHoldsEndpoint int
 
+	// PoolFloor is how many connections wait for an agent's first visitor, on each
+	// frontdoor that keeps a floor for it; 0: none. PoolFloorRate is how many a
+	// second are dialled back for that at most, by all agents together.
+	PoolFloor     int
+	PoolFloorRate float64
+
 	// DrainDelay is how long a stop keeps listening, for load balancers to notice;
 	// DrainTimeout bounds the whole of it.
 	DrainDelay, DrainTimeout time.Duration
@@ -73,12 +79,17 @@ func Default() Config {
 		MaxRequests:         16_000,
 		MaxRequestsEndpoint: 4_096,
 		MaxHoldsEndpoint:    1_024,
+		PoolFloor:           1,
+		PoolFloorRate:       100,
 		DrainDelay:          5 * time.Second,
 		DrainTimeout:        30 * time.Second,
 	}
 }
 
-const maxNodeName = 40 // with its suffix a DNS label
+const (
+	maxNodeName  = 40 // with its suffix a DNS label
+	maxPoolFloor = 64 // each costs every agent and a frontdoor a file
+)
 
 // Validate returns what is wrong, all of it.
 func (c Config) Validate() error {
@@ -108,6 +119,8 @@ func (c Config) Validate() error {
 	} {
 		want(n > 0, "max %s %d: want at least 1", name, n)
 	}
+	want(c.PoolFloor >= 0 && c.PoolFloor <= maxPoolFloor, "pool floor %d: want 0 (none) to %d", c.PoolFloor, maxPoolFloor)
+	want(c.PoolFloorRate > 0, "pool floor rate %v: want more than 0", c.PoolFloorRate)
 	want(c.DrainDelay >= 0 && c.DrainTimeout > c.DrainDelay,
 		"drain delay %v and timeout %v: want the timeout longer", c.DrainDelay, c.DrainTimeout)
 	return errors.Join(problems...)

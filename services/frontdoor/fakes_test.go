@@ -183,7 +183,8 @@ type fakeConnector struct {
 	mu       sync.Mutex
 	sessions map[string]*fakeAgent
 	mute     bool // says ASKED and asks nobody
-	asked    int
+	asked    int  // calls
+	tickets  int  // in them
 	watchers map[chan *connectorv1.WatchSessionsResponse]bool
 }
 
@@ -200,15 +201,25 @@ func (c *fakeConnector) RequestProxy(q *connectorv1.RequestProxyRequest, stream 
 	c.asked++
 	c.mu.Unlock()
 	for _, ticket := range q.GetTickets() {
+		c.mu.Lock()
+		c.tickets++
+		c.mu.Unlock()
 		answer := &connectorv1.RequestProxyResponse{Ticket: ticket, Verdict: connectorv1.Verdict_VERDICT_ASKED}
 		if agent == nil {
 			answer.Verdict = connectorv1.Verdict_VERDICT_NO_SESSION
 		}
-		if err := stream.Send(answer); err != nil || agent == nil {
+		if err := stream.Send(answer); err != nil {
 			return err
 		}
+		if agent == nil {
+			continue
+		}
 		if reason := agent.failing(); reason != 0 {
-			return stream.Send(&connectorv1.RequestProxyResponse{Ticket: ticket, Verdict: connectorv1.Verdict_VERDICT_FAILED, Reason: reason})
+			answer := &connectorv1.RequestProxyResponse{Ticket: ticket, Verdict: connectorv1.Verdict_VERDICT_FAILED, Reason: reason}
+			if err := stream.Send(answer); err != nil {
+				return err
+			}
+			continue
 		}
 		if !mute {
 			agent.dial(ticket, q.GetServerName())

@@ -25,6 +25,7 @@ import (
 	"github.com/dialback/dialback/services/frontdoor/internal/httpproxy"
 	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
 	"github.com/dialback/dialback/services/frontdoor/internal/nodes"
+	"github.com/dialback/dialback/services/frontdoor/internal/pool"
 	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/registryclient"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
@@ -74,7 +75,9 @@ type Frontdoor struct {
 	nodes    *nodes.Table
 	follower *registryclient.Follower
 	node     *registryclient.Node
+	pool     *pool.Pool
 	dialer   *dialback.Dialer
+	metrics  *metrics
 	engine   httpproxy.Engine
 	handler  *httpproxy.Handler
 	server   *server
@@ -116,15 +119,14 @@ func nodeID(name string) string {
 // wire makes the parts and joins them.
 func (f *Frontdoor) wire() {
 	var room *route.Room
-	table := route.NewTable(time.Now, func(agentID string) { room.Wake(agentID) })
+	table := route.NewTable(time.Now, func(old, now *route.Route) {
+		room.Changed(now)
+		f.dialer.Changed(old, now)
+	})
 	room = route.NewRoom(f.cfg.MaxHoldsEndpoint, table.Lookup)
 
-	f.dialer = dialback.New(dialback.Config{
-		Timeout: f.cfg.DialbackTimeout, KeepSpare: f.cfg.IdleTimeout,
-		MaxTickets: f.cfg.MaxTickets, MaxConns: f.cfg.MaxConns,
-		Addresses: f.cfg.AgentAddresses, ServerName: f.id + ".proxy." + f.cfg.Domain,
-	}, table, f.deps.Connector, f.log)
 	f.nodes = nodes.NewTable(time.Now)
+	f.wireConnections(table)
 	f.follower = registryclient.NewFollower(registryclient.FollowerDeps{
 		Registry: f.deps.Registry, Table: table, Nodes: f.nodes, Listener: f.dialer.Links(), Logger: f.log,
 	})
@@ -147,7 +149,8 @@ func (f *Frontdoor) wire() {
 				Miss: registryclient.NewResolver(f.deps.Registry, table).Resolve,
 			},
 		},
-		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get, Observe: newMetrics(f.deps.Metrics, f.dialer.Counts, table.Progress),
+		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get,
+		Observe: f.metrics.request, Reused: f.metrics.bound,
 		Telemetry: f.deps.Telemetry, Logger: f.log,
 	})
 	f.server = newServer(f.cfg, f.handler, f.engine, &f.draining, f.log)
@@ -197,6 +200,8 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 	group.Go("routes", f.follower.Run)
 	group.Go("connectors", f.dialer.Links().Run)
 	group.Go("trace key", f.traceKey.Run)
+	group.Go("pool", f.pool.Run)
+	group.Go("floor", f.dialer.RunFloor)
 	group.OnDrain("close proxy connections", func(context.Context) error {
 		f.engine.Close()
 		f.dialer.Close()
@@ -222,6 +227,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 // through it.
 func (f *Frontdoor) announce(ctx context.Context) error {
 	f.draining.Store(true)
+	f.pool.Drain()
 	f.node.Drain()
 	timer := time.NewTimer(f.cfg.DrainDelay)
 	defer timer.Stop()

@@ -92,6 +92,7 @@ func (w *world) run(o worldOptions) {
 	config.NodeName, config.Domain = "fd", domain
 	config.HTTPListen, config.TLSListen = "127.0.0.1:0", "127.0.0.1:0"
 	config.Certificates = []frontdoor.CertFile{w.publicCert("*." + domain)}
+	config.PoolFloor = 0 // tests count connections; those of the floor say so
 	config.DrainDelay, config.DrainTimeout = 0, 10*time.Second
 	if o.config != nil {
 		o.config(&config)

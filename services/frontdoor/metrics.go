@@ -2,51 +2,64 @@ package frontdoor
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/services/frontdoor/internal/pool"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
 // durations are the bounds of the histogram of requests, in seconds.
 var durations = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 
-// newMetrics registers this frontdoor's metrics and returns what is to be told
-// of each request.
-func newMetrics(to prometheus.Registerer, counts func() (tickets, conns int), progress func() (route.Position, time.Duration),
-) func(status int, reason errs.Reason, took time.Duration) {
+// metrics are what this frontdoor counts.
+type metrics struct {
+	requests *prometheus.HistogramVec
+	waits    prometheus.Histogram
+	reused   atomic.Uint64
+}
+
+// newMetrics registers this frontdoor's metrics.
+func newMetrics(to prometheus.Registerer, connections *pool.Pool, progress func() (route.Position, time.Duration)) *metrics {
 	if to == nil {
 		to = prometheus.NewRegistry() // which nobody asks
 	}
-	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "dialback_frontdoor_request_duration_seconds",
-		Help:    "Visitors' requests, by the class of their status and the reason of answers of our own.",
-		Buckets: durations,
-	}, []string{"status", "reason"})
-	gauge := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "dialback_frontdoor_" + name, Help: help}, value)
+	m := &metrics{
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "dialback_frontdoor_request_duration_seconds",
+			Help:    "Visitors' requests, by the class of their status and the reason of answers of our own.",
+			Buckets: durations,
+		}, []string{"status", "reason"}),
+		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "dialback_frontdoor_pool_wait_seconds",
+			Help:    "How long visitors who found no connection have waited for one.",
+			Buckets: durations,
+		}),
 	}
-	to.MustRegister(
-		requests,
-		gauge("pending_tickets", "Dial-backs that were asked for and have not come.", func() float64 {
-			tickets, _ := counts()
-			return float64(tickets)
-		}),
-		gauge("proxy_connections", "Proxy connections of agents.", func() float64 {
-			_, conns := counts()
-			return float64(conns)
-		}),
-		gauge("routes_age_seconds", "Time since the registry was last heard: how stale the routes may be.", func() float64 {
+	to.MustRegister(m.requests, m.waits, &poolCollector{pool: connections, bound: &m.reused},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "dialback_frontdoor_routes_age_seconds",
+			Help: "Time since the registry was last heard: how stale the routes may be.",
+		}, func() float64 {
 			_, age := progress()
 			return age.Seconds()
-		}),
-	)
-	return func(status int, reason errs.Reason, took time.Duration) {
-		requests.WithLabelValues(statusClass(status), string(reason)).Observe(took.Seconds())
-	}
+		}))
+	return m
 }
+
+// request is told of each request that is over.
+func (m *metrics) request(status int, reason errs.Reason, took time.Duration) {
+	m.requests.WithLabelValues(statusClass(status), string(reason)).Observe(took.Seconds())
+}
+
+// waited is told of each visitor who had to wait for a dial-back.
+func (m *metrics) waited(d time.Duration) { m.waits.Observe(d.Seconds()) }
+
+// bound is told of each request that found a private connection.
+func (m *metrics) bound() { m.reused.Add(1) }
 
 // statusClass is "2xx" for 204, and "none" where the visitor was gone before an
 // answer.

@@ -26,6 +26,8 @@ type flags struct {
 	Hold          time.Duration  `default:"5s" help:"How long a visitor waits for an agent that is away for a moment."`
 	AnswerTimeout time.Duration  `default:"2m" help:"How long a service may take until its answer begins; 0: for ever."`
 	IdleTimeout   time.Duration  `default:"90s" help:"How long connections are kept between two requests."`
+	PoolFloor     int            `default:"1" help:"Connections that wait for an agent's first visitor, on the frontdoors that keep them for it; 0: none."`
+	PoolFloorRate float64        `default:"100" help:"How many of these a second are asked for at most, of all agents together."`
 	DrainDelay    time.Duration  `default:"5s" help:"How long a stop goes on listening."`
 	DrainTimeout  time.Duration  `default:"30s" help:"Bound of a stop."`
 }
@@ -42,6 +44,7 @@ func (f *flags) config(name string) (frontdoor.Config, error) {
 	c.HTTPListen, c.TLSListen = f.HTTPListen, f.TLSListen
 	c.TrustedProxies, c.AgentAddresses = f.TrustedProxy, f.AgentAddress
 	c.Hold, c.AnswerTimeout, c.IdleTimeout = f.Hold, f.AnswerTimeout, f.IdleTimeout
+	c.PoolFloor, c.PoolFloorRate = f.PoolFloor, f.PoolFloorRate
 	c.DrainDelay, c.DrainTimeout = f.DrainDelay, f.DrainTimeout
 	return c, nil
 }

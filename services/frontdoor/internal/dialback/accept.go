@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dialback/dialback/internal/proxyconn"
+	"github.com/dialback/dialback/services/frontdoor/internal/pool"
 )
 
 const handshakeTimeout = 10 * time.Second
@@ -14,7 +15,9 @@ const handshakeTimeout = 10 * time.Second
 // agent has introduced itself, or will not: until then the caller's bounds on
 // unknown peers hold.
 func (d *Dialer) Accept(ctx context.Context, c *tls.Conn) {
+	certificate := d.cfg.Certificate() // before the handshake: never a newer one than is shown
 	shake, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	began := time.Now()
 	err := c.HandshakeContext(shake)
 	cancel()
 	if err != nil {
@@ -22,7 +25,8 @@ func (d *Dialer) Accept(ctx context.Context, c *tls.Conn) {
 		_ = c.Close()
 		return
 	}
-	server, reg, err := proxyconn.Accept(ctx, c, proxyconn.Options{})
+	// The handshake waited for the agent once: a round trip, and what it computed.
+	server, reg, err := proxyconn.Accept(ctx, c, proxyconn.Options{RTT: time.Since(began)})
 	if err != nil {
 		d.log.Debug("proxy connection without an introduction", "remote", c.RemoteAddr().String(), "error", err)
 		return
@@ -34,12 +38,10 @@ func (d *Dialer) Accept(ctx context.Context, c *tls.Conn) {
 		_ = server.Close()
 		return
 	}
-	conn := &Conn{Server: server, Agent: w.agent}
-	if d.conns.count() >= d.cfg.MaxConns || !d.conns.add(conn) {
+	if !d.pool.Add(pool.Arrival{
+		Server: server, Agent: w.agent, Why: w.why, Took: time.Since(w.begun), Certificate: certificate,
+	}) {
 		_ = server.Close()
-		return
-	}
-	if !w.deliver(conn) {
-		d.Keep(conn) // its visitor has gone; the next one will be glad of it
+		d.pool.Failed(w.agent, 1, errConns)
 	}
 }

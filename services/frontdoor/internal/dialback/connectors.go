@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
+	"github.com/dialback/dialback/services/frontdoor/internal/pool"
 	"github.com/dialback/dialback/services/frontdoor/internal/registryclient"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
@@ -27,7 +28,7 @@ const (
 type Links struct {
 	dial  func(id, address string) (grpc.ClientConnInterface, error)
 	table *route.Table
-	conns *conns
+	conns *pool.Pool
 	log   *slog.Logger
 
 	mu     sync.Mutex
@@ -46,7 +47,7 @@ type link struct {
 	listed      bool // in the node table
 }
 
-func newLinks(dial func(id, address string) (grpc.ClientConnInterface, error), table *route.Table, set *conns, log *slog.Logger) *Links {
+func newLinks(dial func(id, address string) (grpc.ClientConnInterface, error), table *route.Table, set *pool.Pool, log *slog.Logger) *Links {
 	return &Links{dial: dial, table: table, conns: set, log: log, links: map[string]*link{}}
 }
 
@@ -96,7 +97,7 @@ func (l *Links) Connectors(list []route.Connector) {
 }
 
 // Cut implements registryclient.Listener.
-func (l *Links) Cut(agent route.Agent, tunnelID string) { l.conns.cut(agent, tunnelID, true) }
+func (l *Links) Cut(agent route.Agent, tunnelID string) { l.conns.Cut(agent, tunnelID, true) }
 
 func (l *Links) listLocked(c route.Connector) {
 	if k := l.links[c.ID]; k != nil {
@@ -190,7 +191,7 @@ func (l *Links) ended(k *link, end *connectorv1.WatchSessionsResponse) {
 	elsewhere := l.table.EndSession(k.id, end.GetSessionId(), end.GetTunnelId())
 	agent := route.Agent{ID: end.GetAgentId(), Instance: registryclient.InstanceOf(end.GetInstance())}
 	if final := registryclient.Final(end.GetReason()); final || !elsewhere {
-		l.conns.cut(agent, end.GetTunnelId(), final)
+		l.conns.Cut(agent, end.GetTunnelId(), final)
 	}
 	l.log.Debug("session ended", "connector", k.id, "session", end.GetSessionId(),
 		"agent", end.GetAgentId(), "tunnel", end.GetTunnelId(), "reason", end.GetReason().String())

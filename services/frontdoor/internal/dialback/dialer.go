@@ -4,17 +4,14 @@ package dialback
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/durationpb"
 
-	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
-	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/services/frontdoor/internal/pool"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
@@ -27,24 +24,30 @@ var (
 		"the agent was asked for a connection, but did not connect in time")
 	ErrLimit = errs.New(errs.Unavailable, errs.ReasonOverloaded,
 		"the agent has as many connections as it can take").WithRetry(time.Second)
+
+	errConns = errs.New(errs.Unavailable, errs.ReasonOverloaded,
+		"this server has as many connections as it can take").WithRetry(time.Second)
 )
 
-// minPatience is how long an attachment may say nothing before the next one is
-// asked as well.
-const minPatience = 250 * time.Millisecond
+// Conn is a proxy connection of a run of an agent.
+type Conn = pool.Conn
 
 // Config says how dial-backs are asked for.
 type Config struct {
 	// Timeout is how long an agent has to come.
 	Timeout time.Duration
-	// KeepSpare is how long a connection is kept whose visitor had gone.
-	KeepSpare time.Duration
-	// MaxTickets bounds the dial-backs under way, MaxConns all connections.
-	MaxTickets, MaxConns int
+	// MaxTickets bounds the dial-backs under way.
+	MaxTickets int
 	// Addresses are where agents reach this frontdoor, best first.
 	Addresses []string
 	// ServerName is what they present as SNI: this frontdoor and no other.
 	ServerName string
+	// FloorRate is how many dial-backs a second are asked for the floor at most.
+	FloorRate float64
+	// Certificate identifies the one that agents are shown now.
+	Certificate func() string
+	// Waited is told how long a visitor has waited for a connection.
+	Waited func(time.Duration)
 }
 
 // Dialer asks for dial-backs and accepts them.
@@ -52,18 +55,35 @@ type Dialer struct {
 	cfg     Config
 	table   *route.Table
 	tickets *tickets
-	conns   *conns
+	pool    *pool.Pool
+	asks    *asks
 	links   *Links
 	log     *slog.Logger
+
+	life  context.Context
+	end   context.CancelFunc
+	mu    sync.Mutex // guards the beginning of tasks against their end
+	tasks sync.WaitGroup
 }
 
-// New returns a dialer; its Links are to be run.
-func New(cfg Config, table *route.Table, connector func(id, address string) (grpc.ClientConnInterface, error), log *slog.Logger) *Dialer {
-	set := newConns(cfg.KeepSpare)
-	return &Dialer{
-		cfg: cfg, table: table, tickets: newTickets(cfg.MaxTickets), conns: set,
-		links: newLinks(connector, table, set, log), log: log,
+// Deps are what a Dialer works with.
+type Deps struct {
+	Table *route.Table
+	Pool  *pool.Pool
+	// Connector returns a connection to a connector.
+	Connector func(id, address string) (grpc.ClientConnInterface, error)
+	Log       *slog.Logger
+}
+
+// New returns a dialer; it and its Links are to be run.
+func New(cfg Config, deps Deps) *Dialer {
+	d := &Dialer{
+		cfg: cfg, table: deps.Table, tickets: newTickets(cfg.MaxTickets), pool: deps.Pool,
+		links: newLinks(deps.Connector, deps.Table, deps.Pool, deps.Log), log: deps.Log,
 	}
+	d.asks = newAsks(d)
+	d.life, d.end = context.WithCancel(context.Background())
+	return d
 }
 
 // Links are the streams to the connectors.
@@ -71,18 +91,25 @@ func (d *Dialer) Links() *Links { return d.links }
 
 // Keep leaves a connection that is free to a visitor who waits for one, or to the
 // next.
-func (d *Dialer) Keep(c *Conn) {
-	c.Spare = true
-	if !c.Idle() || !d.tickets.offer(c) {
-		d.conns.put(c)
-	}
-}
+func (d *Dialer) Keep(c *Conn) { d.pool.Put(c) }
 
 // Close ends all connections and takes no more.
-func (d *Dialer) Close() { d.conns.closeAll() }
+func (d *Dialer) Close() {
+	d.mu.Lock()
+	d.end()
+	d.mu.Unlock()
+	d.tasks.Wait()
+	d.pool.Close()
+}
 
-// Counts returns the dial-backs under way and the connections that stand.
-func (d *Dialer) Counts() (tickets, conns int) { return d.tickets.count(), d.conns.count() }
+// later runs f beside its caller, unless all is being closed.
+func (d *Dialer) later(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.life.Err() == nil {
+		d.tasks.Go(f)
+	}
+}
 
 // Dial returns a connection of the route's agent: one that nobody needs, or a
 // new one. If ctx ends first, a connection that comes later is kept for the
@@ -91,155 +118,56 @@ func (d *Dialer) Dial(ctx context.Context, r *route.Route) (*Conn, error) {
 	if len(r.Attachments) == 0 {
 		return nil, ErrUnreachable
 	}
-	if c := d.conns.take(r.Claim.Agent); c != nil {
+	c, w, ask := d.pool.Get(r.Claim.Agent)
+	if w == nil {
+		d.asks.want(d.life, r, pool.Adaptive, ask)
 		return c, nil
 	}
-	id, w, err := d.tickets.issue(r.Claim.Agent, d.cfg.Timeout)
-	if err != nil {
-		return nil, err
-	}
-	deadline := time.Now().Add(d.cfg.Timeout)
-	ctx, cancel := context.WithDeadlineCause(ctx, deadline, ErrTimeout)
-	defer cancel()
-	a := asking{
-		Dialer: d, route: r, ticket: id, deadline: deadline, want: w,
-		events: make(chan event, 3*len(r.Attachments)+1),
-	}
-	c, err := a.run(ctx)
-	if err == nil {
-		return c, nil
-	}
-	if gone := ctx.Err() != nil && !errors.Is(err, ErrTimeout); !gone {
-		d.tickets.withdraw(id)
-	}
-	if c := w.abandon(); c != nil {
-		d.Keep(c)
-	}
-	return nil, err
-}
-
-// asking is one ticket's way through the route's attachments.
-type asking struct {
-	*Dialer
-	route    *route.Route
-	ticket   ticket
-	want     *want
-	deadline time.Time
-	events   chan event
-}
-
-// event is what one attachment's connector has said of the ticket.
-type event struct {
-	attachment route.Attachment
-	verdict    connectorv1.Verdict
-	reason     agentv1.FailReason
-	rtt        time.Duration
-	err        error // the call has failed
-	asked      bool  // it had been said before that the agent was asked
-}
-
-// run asks one attachment after the other, until the agent comes, one of them
-// says that it cannot, or none is left.
-func (a *asking) run(ctx context.Context) (*Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	next, open := 0, 0
-	patience := time.NewTimer(0)
-	defer patience.Stop()
-	for {
-		var err error
-		select {
-		case c := <-a.want.arrived:
-			return c, nil
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-patience.C:
-			if next < len(a.route.Attachments) {
-				go a.ask(ctx, a.route.Attachments[next])
-				next, open = next+1, open+1
-				patience.Reset(minPatience)
-			}
-			continue
-		case e := <-a.events:
-			if e.err == nil && e.verdict == connectorv1.Verdict_VERDICT_ASKED {
-				patience.Reset(max(minPatience, 3*e.rtt))
-				continue
-			}
-			if e.err != nil && e.asked {
-				patience.Reset(0) // the connector has died; the agent may be on its way
-				continue
-			}
-			final, why := a.judge(e)
-			if final {
-				return nil, why
-			}
-			err = why
-			open--
+	d.asks.want(context.WithoutCancel(ctx), r, pool.Visitor, 1)
+	d.asks.want(d.life, r, pool.Adaptive, ask-1)
+	began := time.Now()
+	timer := time.NewTimer(d.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case got := <-w.Got():
+		if got.Err == nil {
+			d.cfg.Waited(time.Since(began))
 		}
-		if open == 0 && next == len(a.route.Attachments) {
-			return nil, err
-		}
-		patience.Reset(0)
+		return got.Conn, got.Err
+	case <-ctx.Done():
+		w.Leave()
+		return nil, context.Cause(ctx)
+	case <-timer.C:
+		w.Leave()
+		return nil, ErrTimeout
 	}
 }
 
-// judge says what a bad verdict means. final: no other attachment helps.
-func (a *asking) judge(e event) (final bool, err error) {
-	if e.err != nil {
-		return false, ErrUnreachable.WithCause(e.err)
-	}
-	switch e.verdict {
-	case connectorv1.Verdict_VERDICT_NO_SESSION, connectorv1.Verdict_VERDICT_SESSION_ENDED:
-		a.table.EndAttachment(e.attachment)
-		return false, ErrUnreachable
-	case connectorv1.Verdict_VERDICT_OVERLOADED:
-		return false, ErrLimit
-	case connectorv1.Verdict_VERDICT_FAILED:
-		if e.reason == agentv1.FailReason_FAIL_REASON_LIMIT {
-			return true, ErrLimit
-		}
-		return true, ErrTimeout.WithMessage("the agent was asked for a connection, but could not connect to this server").
-			WithCause(errors.New(e.reason.String()))
-	}
-	return false, ErrUnreachable
-}
-
-// ask sends the ticket through one attachment and reports what is said of it.
-func (a *asking) ask(ctx context.Context, attachment route.Attachment) {
-	report := func(e event) {
-		e.attachment = attachment
-		select {
-		case a.events <- e:
-		case <-ctx.Done():
-		}
-	}
-	client := a.links.client(attachment.ConnectorID)
-	if client == nil {
-		report(event{err: errors.New("the connector is not in the node table")})
+// Changed is told by the table of a route that is another one now; either may be
+// nil. What is bound to the old one must not outlive it.
+func (d *Dialer) Changed(old, now *route.Route) {
+	if old == nil || now == nil {
 		return
 	}
-	agent := a.route.Claim.Agent
-	stream, err := client.RequestProxy(ctx, &connectorv1.RequestProxyRequest{
-		AgentId: agent.ID, Instance: agent.Instance[:], SessionId: attachment.SessionID,
-		Tickets: [][]byte{a.ticket[:]}, Addresses: a.cfg.Addresses, ServerName: a.cfg.ServerName,
-		Remaining: durationpb.New(time.Until(a.deadline)),
-	})
-	if err != nil {
-		report(event{err: err})
+	switch a, b := &old.Claim, &now.Claim; {
+	case a.Agent.ID == b.Agent.ID && a.Agent != b.Agent:
+		d.later(func() { d.pool.Supersede(a.Agent, b.Agent) })
 		return
+	case a.Agent == b.Agent && (a.TunnelID != b.TunnelID || a.Generation != b.Generation || a.Revision != b.Revision):
+		d.later(func() { d.pool.Unbind(a.Agent, a.TunnelID) })
 	}
-	for asked := false; ; asked = true {
-		v, err := stream.Recv()
-		if err != nil {
-			// It ends once nothing can come of the ticket any more but the agent.
-			if !asked || !errors.Is(err, io.EOF) {
-				report(event{err: err, asked: asked})
-			}
-			return
-		}
-		report(event{verdict: v.GetVerdict(), reason: v.GetReason(), rtt: v.GetRtt().AsDuration()})
-		if v.GetVerdict() != connectorv1.Verdict_VERDICT_ASKED {
-			return
+	for _, attachment := range now.Attachments {
+		if !through(old, attachment.SessionID) {
+			d.later(func() { d.pool.Session(now.Claim.Agent, attachment.SessionID) })
 		}
 	}
+}
+
+func through(r *route.Route, session string) bool {
+	for _, a := range r.Attachments {
+		if a.SessionID == session {
+			return true
+		}
+	}
+	return false
 }

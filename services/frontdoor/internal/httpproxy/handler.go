@@ -46,7 +46,9 @@ type Deps struct {
 	MACKey func() []byte
 	// Observe is told of each request that is over: its status (0: none was
 	// written), the reason of an answer of our own or "", and what it took.
-	Observe   func(status int, reason errs.Reason, took time.Duration)
+	Observe func(status int, reason errs.Reason, took time.Duration)
+	// Reused is told of each request that found a private connection bound.
+	Reused    func()
 	Telemetry *telemetry.Telemetry
 	Logger    *slog.Logger
 }
@@ -127,6 +129,9 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 			return h.trace.forAgent(ctx, header, agentID)
 		},
 		Connected: func(served int, born trace.SpanContext) {
+			if served > 0 {
+				h.deps.Reused()
+			}
 			connected(trace.SpanFromContext(ctx), served, born)
 		},
 	})

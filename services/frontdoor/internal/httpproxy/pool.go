@@ -63,13 +63,13 @@ func (l *pool) take(k key) *private {
 // waited longest, or to keep.
 func (l *pool) put(p *private) {
 	l.mu.Lock()
-	if list := l.waiting[p.key]; len(list) > 0 {
+	if list := l.waiting[p.key]; len(list) > 0 && !p.retiring() {
 		l.releaseDialLocked(list[0])
 		l.serveLocked(list[0], got{p: p})
 		l.mu.Unlock()
 		return
 	}
-	keep := !l.closed && len(l.idle[p.key]) < l.perKey
+	keep := !l.closed && len(l.idle[p.key]) < l.perKey && !p.retiring()
 	if keep {
 		p.idleSince = time.Now()
 		l.idle[p.key] = append(l.idle[p.key], p)

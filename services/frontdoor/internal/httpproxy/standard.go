@@ -208,13 +208,14 @@ func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (
 		// From here on it costs less to have it and keep it than to give it up.
 		begun := context.WithoutCancel(ctx)
 		ex, err := conn.Start(begun, startOf(call.Call, &r.Claim))
-		if err == nil && conn.Spare {
+		if err == nil && conn.Stale() {
 			// It may have died unnoticed. A request must not be what finds out.
 			err = ex.AwaitAck(begun) // not for long: ErrAckTimeout
 		}
 		if err != nil {
+			stale := conn.Stale()
 			conn.Discard()
-			if conn.Spare && ctx.Err() == nil {
+			if stale && ctx.Err() == nil {
 				continue
 			}
 			return nil, err
@@ -222,7 +223,7 @@ func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (
 		k := keyOf(r)
 		k.visitor = tied
 		p := newPrivate(k, conn, ex, trace.SpanContextFromContext(ctx), e.keep)
-		conn.Serve(r.Claim.TunnelID, func() { e.pool.expire(p) })
+		conn.Serve(r.Claim.TunnelID, use{e.pool, p})
 		return p, nil
 	}
 }

@@ -19,7 +19,7 @@ const (
 func finder(lostFor time.Duration) (*reach.Finder, *route.Table) {
 	at := time.Now().Add(-lostFor)
 	var room *route.Room
-	table := route.NewTable(func() time.Time { return at }, func(agent string) { room.Wake(agent) })
+	table := route.NewTable(func() time.Time { return at }, func(_, now *route.Route) { room.Changed(now) })
 	room = route.NewRoom(10, table.Lookup)
 	attachment := route.Attachment{Hostname: host, Generation: 1, ConnectorID: "c", SessionID: "s"}
 	table.PutClaim(route.Claim{Hostname: host, Generation: 1, Agent: route.Agent{ID: "a"}, Protocol: route.ProtocolHTTP})

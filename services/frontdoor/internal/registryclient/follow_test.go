@@ -32,7 +32,7 @@ func (h *heard) Cut(agent route.Agent, tunnelID string) {
 
 func newStepper(t *testing.T) (*stepper, *heard) {
 	listener := &heard{}
-	table := route.NewTable(time.Now, func(string) {})
+	table := route.NewTable(time.Now, func(_, _ *route.Route) {})
 	return &stepper{Follower: NewFollower(FollowerDeps{
 		Table: table, Nodes: nodes.NewTable(time.Now), Listener: listener, Logger: testkit.Logger(t),
 	})}, listener

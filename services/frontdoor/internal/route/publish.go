@@ -9,8 +9,8 @@ import (
 // longAgo is when an agent was lost that is not waited for.
 var longAgo = time.Unix(0, 0)
 
-// publish makes what the record says visible to readers, and wakes who waits
-// for it. A record that says nothing any more is dropped.
+// publish makes what the record says visible to readers, and tells who wants to
+// know. A record that says nothing any more is dropped.
 func (t *Table) publish(hostname string) {
 	r := t.records[hostname]
 	if r == nil {
@@ -32,20 +32,21 @@ func (t *Table) publish(hostname string) {
 		r.lostAt = t.now()
 	}
 	t.store(hostname, &Route{Claim: *r.claim, Attachments: usable, LostAt: r.lostAt})
-	if len(usable) > 0 {
-		t.routable(r.claim.Agent.ID)
-	}
 }
 
 func (t *Table) store(hostname string, route *Route) {
 	s := t.shard(hostname)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	old := s.routes[hostname]
 	if route == nil {
 		delete(s.routes, hostname)
-		return
+	} else {
+		s.routes[hostname] = route
 	}
-	s.routes[hostname] = route
+	s.mu.Unlock()
+	if old != nil || route != nil {
+		t.changed(old, route)
+	}
 }
 
 // usable returns the attachments of the claim's generation, best first.

@@ -47,7 +47,7 @@ type visitor struct {
 }
 
 // NewRoom returns an empty room that holds at most perEndpoint visitors of one
-// endpoint. Who makes it has the table call Wake.
+// endpoint. Who makes it has the table call Changed.
 func NewRoom(perEndpoint int, lookup func(hostname string) *Route) *Room {
 	return &Room{perEndpoint: perEndpoint, lookup: lookup, queues: map[string]*queue{}, held: map[string]int{}}
 }
@@ -87,6 +87,13 @@ func (r *Room) Wait(ctx context.Context, agentID, hostname string, seen *Route) 
 	case <-ctx.Done():
 		r.leave(agentID, q, place)
 		return nil, context.Cause(ctx)
+	}
+}
+
+// Changed is told by the table of a route that is another one now.
+func (r *Room) Changed(now *Route) {
+	if now != nil && len(now.Attachments) > 0 {
+		r.Wake(now.Claim.Agent.ID)
 	}
 }
 

@@ -33,7 +33,7 @@ func hold(ctx context.Context, t *testing.T, room *route.Room, table *route.Tabl
 
 func newRoom(limit int) (*route.Room, *route.Table) {
 	var room *route.Room
-	table := route.NewTable(time.Now, func(agent string) { room.Wake(agent) })
+	table := route.NewTable(time.Now, func(_, now *route.Route) { room.Changed(now) })
 	room = route.NewRoom(limit, table.Lookup)
 	table.PutClaim(claim(1))
 	return room, table

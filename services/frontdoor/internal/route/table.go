@@ -2,6 +2,7 @@ package route
 
 import (
 	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,7 @@ const shards = 64 // a power of two
 // of one shard and allocates nothing; writers are serialized.
 type Table struct {
 	now      func() time.Time
-	routable func(agentID string) // called when a route of that agent has changed and has attachments
+	changed  func(old, now *Route) // called when a route is another one now; see NewTable
 	seed     maphash.Seed
 	read     [shards]shard
 	progress atomic.Pointer[progress]
@@ -64,11 +65,11 @@ type connector struct {
 	sessions map[string]map[string]*attachment
 }
 
-// NewTable returns an empty table. routable is told of agents that became
-// reachable, or reachable in another way; it must not block.
-func NewTable(now func() time.Time, routable func(agentID string)) *Table {
+// NewTable returns an empty table. changed is told of each route that is another
+// one now, in order; either may be nil, and they may be alike. It must not block.
+func NewTable(now func() time.Time, changed func(old, now *Route)) *Table {
 	t := &Table{
-		now: now, routable: routable, seed: maphash.MakeSeed(),
+		now: now, changed: changed, seed: maphash.MakeSeed(),
 		records: map[string]*record{}, connectors: map[string]*connector{},
 	}
 	for i := range t.read {
@@ -85,6 +86,27 @@ func (t *Table) Lookup(hostname string) *Route {
 	r := s.routes[hostname]
 	s.mu.RUnlock()
 	return r
+}
+
+// Each calls f for every route, until it answers false. The order differs from
+// call to call. Changes meanwhile may be missed.
+func (t *Table) Each(f func(*Route) bool) {
+	var list []*Route
+	first := rand.IntN(shards) // #nosec G404 -- no secret
+	for i := range shards {
+		s := &t.read[(first+i)&(shards-1)]
+		list = list[:0]
+		s.mu.RLock()
+		for _, r := range s.routes {
+			list = append(list, r)
+		}
+		s.mu.RUnlock()
+		for _, r := range list {
+			if !f(r) {
+				return
+			}
+		}
+	}
 }
 
 // Progress returns how far the table has followed the registry, and the time

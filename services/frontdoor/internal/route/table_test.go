@@ -18,9 +18,9 @@ func (c *clock) now() time.Time { return c.Time }
 
 func newTable(woken *[]string) (*route.Table, *clock) {
 	c := &clock{time.Unix(1_000_000, 0)}
-	return route.NewTable(c.now, func(agent string) {
-		if woken != nil {
-			*woken = append(*woken, agent)
+	return route.NewTable(c.now, func(_, now *route.Route) {
+		if woken != nil && now != nil && len(now.Attachments) > 0 {
+			*woken = append(*woken, now.Claim.Agent.ID)
 		}
 	}), c
 }
