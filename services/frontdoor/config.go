@@ -33,6 +33,17 @@ type Config struct {
 	// AgentAddresses are "host:port" at which agents reach TLSListen, best first;
 	// none: the address of the agents' own control connection.
 	AgentAddresses []string
+	// ProxyProtocolFrom are the networks of load balancers that say, by a PROXY
+	// header, for whom they connect to HTTPListen and TLSListen. From there a header
+	// must come, from elsewhere none may.
+	ProxyProtocolFrom []netip.Prefix
+	// RelayListen is the "host:port" that takes, from other frontdoors, agents'
+	// connections for this one; RelayAddress is where they reach it. Both may be
+	// empty: agents reach this frontdoor by AgentAddresses alone.
+	RelayListen, RelayAddress string
+	// RelayFrom are networks from which other frontdoors connect to RelayListen,
+	// beside the addresses at which they take relayed connections themselves.
+	RelayFrom []netip.Prefix
 
 	// Hold is how long a visitor waits for an agent that is away for a moment.
 	Hold time.Duration
@@ -53,6 +64,9 @@ type Config struct {
 	// under way, MaxRequests the requests under way, MaxRequestsEndpoint those of
 	// one endpoint, MaxHoldsEndpoint those of one endpoint that wait for its agent.
 	MaxConns, MaxTickets, MaxRequests, MaxRequestsEndpoint, MaxHoldsEndpoint int
+	// MaxRelays bounds the agents' connections that are handed over to other nodes;
+	// each takes two files.
+	MaxRelays int
 
 	// PoolFloor is how many connections wait for an agent's first visitor, on each
 	// frontdoor that keeps a floor for it; 0: none. PoolFloorRate is how many a
@@ -75,6 +89,7 @@ func Default() Config {
 		HeaderTimeout:       10 * time.Second,
 		MaxHeaderBytes:      32 << 10,
 		MaxConns:            16_000,
+		MaxRelays:           4_000,
 		MaxTickets:          8_192,
 		MaxRequests:         16_000,
 		MaxRequestsEndpoint: 4_096,
@@ -105,6 +120,8 @@ func (c Config) Validate() error {
 	domain, err := hostname.Normalize(c.Domain)
 	want(err == nil && domain == c.Domain, "domain %q: want a hostname in lower case", c.Domain)
 	want(c.TLSListen != "", "TLS address: want host:port, agents dial it")
+	want((c.RelayListen == "") == (c.RelayAddress == ""),
+		"relay listener %q with address %q: want both or neither", c.RelayListen, c.RelayAddress)
 	for _, f := range c.Certificates {
 		want(f.Cert != "" && f.Key != "", "certificate %q with key %q: want both files", f.Cert, f.Key)
 	}
@@ -114,7 +131,7 @@ func (c Config) Validate() error {
 	want(c.IdleTimeout > 0 && c.HeaderTimeout > 0, "idle timeout %v and header timeout %v: want more than 0", c.IdleTimeout, c.HeaderTimeout)
 	want(c.MaxHeaderBytes >= 4<<10, "max header bytes %d: want at least 4096", c.MaxHeaderBytes)
 	for name, n := range map[string]int{
-		"connections": c.MaxConns, "tickets": c.MaxTickets, "requests": c.MaxRequests,
+		"connections": c.MaxConns, "relays": c.MaxRelays, "tickets": c.MaxTickets, "requests": c.MaxRequests,
 		"requests of an endpoint": c.MaxRequestsEndpoint, "holds of an endpoint": c.MaxHoldsEndpoint,
 	} {
 		want(n > 0, "max %s %d: want at least 1", name, n)

@@ -28,6 +28,7 @@ import (
 	"github.com/dialback/dialback/services/frontdoor/internal/pool"
 	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/registryclient"
+	"github.com/dialback/dialback/services/frontdoor/internal/relay"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
@@ -42,8 +43,8 @@ type Deps struct {
 	// ProxyTLS serves "*.proxy.<domain>" to agents: TLS 1.3.
 	ProxyTLS *tls.Config
 	// Control takes over a connection, still encrypted, whose server name is
-	// "control.<domain>" (connectorID "") or "<id>.control.<domain>". Nil: those
-	// names are refused.
+	// "control.<domain>" (connectorID "") or "<id>.control.<domain>". Nil: it is
+	// handed over to a connector of the node table.
 	Control   func(c net.Conn, connectorID string)
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
@@ -70,9 +71,12 @@ type Frontdoor struct {
 	id   string
 	log  *slog.Logger
 
-	clear, secure *net.TCPListener // clear may be nil
+	clear, secure, relayed *net.TCPListener // clear and relayed may be nil
 
 	nodes    *nodes.Table
+	relays   *relay.Relays
+	peers    *relay.Peers
+	refused  func(why string) // told of connections that are not relayed
 	follower *registryclient.Follower
 	node     *registryclient.Node
 	pool     *pool.Pool
@@ -125,13 +129,13 @@ func (f *Frontdoor) wire() {
 	})
 	room = route.NewRoom(f.cfg.MaxHoldsEndpoint, table.Lookup)
 
-	f.nodes = nodes.NewTable(time.Now)
+	f.wireRelays()
 	f.wireConnections(table)
 	f.follower = registryclient.NewFollower(registryclient.FollowerDeps{
 		Registry: f.deps.Registry, Table: table, Nodes: f.nodes, Listener: f.dialer.Links(), Logger: f.log,
 	})
 	f.node = registryclient.NewNode(f.deps.Registry, registryclient.Entry{
-		ID: f.id, AgentAddresses: f.cfg.AgentAddresses,
+		ID: f.id, AgentAddresses: f.cfg.AgentAddresses, RelayAddress: f.cfg.RelayAddress,
 		Version: version.Version, Capabilities: httpproxy.Capabilities,
 	}, f.log)
 	f.traceKey = authclient.NewTraceKey(f.deps.Auth, f.log)
@@ -188,8 +192,11 @@ func (f *Frontdoor) Standing() <-chan struct{} { return f.follower.Standing() }
 func (f *Frontdoor) Run(ctx context.Context) error {
 	defer f.stop()
 	defer f.closeListeners()
-	port := ingress.NewPort(f.secure, ingress.Config{Domain: f.cfg.Domain, NodeID: f.id, MaxConns: f.cfg.MaxConns}, ingress.Deps{
-		Control: f.deps.Control, Proxy: f.dialer.Accept, ProxyTLS: f.proxyTLS(),
+	agents := f.proxyTLS() // one, for sessions that are resumed wherever they come in
+	port := ingress.NewPort(f.secure, ingress.Config{
+		Domain: f.cfg.Domain, NodeID: f.id, MaxConns: f.cfg.MaxConns, Behind: f.cfg.ProxyProtocolFrom,
+	}, ingress.Deps{
+		Control: f.control, Elsewhere: f.relays.ToFrontdoor, Proxy: f.dialer.Accept, ProxyTLS: agents,
 		Public: f.certs.TLS(), HasName: f.certs.Has, Logger: f.log,
 	})
 	group := lifecycle.New(f.log)
@@ -207,11 +214,13 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 		f.dialer.Close()
 		return nil
 	})
+	group.OnDrain("finish relays", f.finishRelays)
+	f.serveRelayed(group, agents)
 	group.Go("port", port.Run)
 	group.OnDrain("close the port", func(context.Context) error { return port.Close() })
 	group.Go("visitors", func(context.Context) error { return f.server.serve(port.Public()) })
 	if f.clear != nil {
-		plain := ingress.NewClear(f.clear, f.cfg.MaxConns, f.log)
+		plain := ingress.NewClear(f.clear, f.cfg.MaxConns, f.cfg.ProxyProtocolFrom, f.log)
 		group.Go("clear port", plain.Run)
 		group.OnDrain("close the clear port", func(context.Context) error { return plain.Close() })
 		group.Go("clear visitors", func(context.Context) error { return f.server.serve(plain.Public()) })

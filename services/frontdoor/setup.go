@@ -3,6 +3,7 @@ package frontdoor
 import (
 	"context"
 	"fmt"
+	"net"
 
 	"github.com/dialback/dialback/internal/tlsconf"
 	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
@@ -23,11 +24,15 @@ func (f *Frontdoor) listen(ctx context.Context) (err error) {
 	if f.secure, err = ingress.Listen(ctx, f.cfg.TLSListen); err != nil {
 		return fmt.Errorf("frontdoor: %w", err)
 	}
-	if f.cfg.HTTPListen == "" {
-		return nil
+	if f.cfg.HTTPListen != "" {
+		if f.clear, err = ingress.Listen(ctx, f.cfg.HTTPListen); err != nil {
+			return fmt.Errorf("frontdoor: %w", err)
+		}
 	}
-	if f.clear, err = ingress.Listen(ctx, f.cfg.HTTPListen); err != nil {
-		return fmt.Errorf("frontdoor: %w", err)
+	if f.cfg.RelayListen != "" {
+		if f.relayed, err = ingress.Listen(ctx, f.cfg.RelayListen); err != nil {
+			return fmt.Errorf("frontdoor: relay: %w", err)
+		}
 	}
 	return nil
 }
@@ -36,7 +41,9 @@ func (f *Frontdoor) closeListeners() {
 	if f.secure != nil {
 		_ = f.secure.Close()
 	}
-	if f.clear != nil {
-		_ = f.clear.Close()
+	for _, l := range []*net.TCPListener{f.clear, f.relayed} {
+		if l != nil {
+			_ = l.Close()
+		}
 	}
 }

@@ -12,24 +12,28 @@ import (
 // flags are the command line's, the environment's and the file's.
 type flags struct {
 	daemon.Flags
-	Domain        string         `required:"" help:"Domain of the deployment."`
-	HTTPListen    string         `default:"" help:"Where visitors without TLS are served, host:port; empty: nowhere."`
-	TLSListen     string         `default:"127.0.0.1:7443" help:"Where visitors and agents are served, host:port."`
-	PublicCert    []string       `type:"path" help:"Certificate for visitors, PEM with its chain; several. Reloaded when it changes."`
-	PublicKey     []string       `type:"path" help:"Its key, PEM; one for each certificate, in the same order."`
-	TrustedProxy  []netip.Prefix `help:"Network whose forwarded headers are believed, for instance 10.0.0.0/8; several."`
-	AgentAddress  []string       `help:"host:port at which agents reach this frontdoor, best first; none: their control connection's address."`
-	Registry      string         `required:"" help:"gRPC target of the registry, for instance dns:///registry:7402."`
-	Auth          string         `required:"" help:"gRPC target of auth."`
-	ProxyCert     string         `required:"" type:"path" help:"Certificate for *.proxy.<domain>, PEM with its CA. Reloaded when it changes."`
-	ProxyKey      string         `required:"" type:"path" help:"Its key, PEM."`
-	Hold          time.Duration  `default:"5s" help:"How long a visitor waits for an agent that is away for a moment."`
-	AnswerTimeout time.Duration  `default:"2m" help:"How long a service may take until its answer begins; 0: for ever."`
-	IdleTimeout   time.Duration  `default:"90s" help:"How long connections are kept between two requests."`
-	PoolFloor     int            `default:"1" help:"Connections that wait for an agent's first visitor, on the frontdoors that keep them for it; 0: none."`
-	PoolFloorRate float64        `default:"100" help:"How many of these a second are asked for at most, of all agents together."`
-	DrainDelay    time.Duration  `default:"5s" help:"How long a stop goes on listening."`
-	DrainTimeout  time.Duration  `default:"30s" help:"Bound of a stop."`
+	Domain            string         `required:"" help:"Domain of the deployment."`
+	HTTPListen        string         `default:"" help:"Where visitors without TLS are served, host:port; empty: nowhere."`
+	TLSListen         string         `default:"127.0.0.1:7443" help:"Where visitors and agents are served, host:port."`
+	PublicCert        []string       `type:"path" help:"Certificate for visitors, PEM with its chain; several. Reloaded when it changes."`
+	PublicKey         []string       `type:"path" help:"Its key, PEM; one for each certificate, in the same order."`
+	TrustedProxy      []netip.Prefix `help:"Network whose forwarded headers are believed, for instance 10.0.0.0/8; several."`
+	AgentAddress      []string       `help:"host:port at which agents reach this frontdoor, best first; none: their control connection's address."`
+	ProxyProtocolFrom []netip.Prefix `help:"Network of load balancers that begin each connection with a PROXY header (v1 or v2), for instance 10.0.0.0/8; several."`
+	RelayListen       string         `help:"Where other frontdoors hand over agents' connections for this one, host:port in the cluster's network; empty: nowhere."`
+	RelayAddress      string         `help:"Where other frontdoors reach --relay-listen, host:port."`
+	RelayFrom         []netip.Prefix `help:"Network from which other frontdoors connect to --relay-listen, if not from the host of their own --relay-address; several."`
+	Registry          string         `required:"" help:"gRPC target of the registry, for instance dns:///registry:7402."`
+	Auth              string         `required:"" help:"gRPC target of auth."`
+	ProxyCert         string         `required:"" type:"path" help:"Certificate for *.proxy.<domain>, PEM with its CA. Reloaded when it changes."`
+	ProxyKey          string         `required:"" type:"path" help:"Its key, PEM."`
+	Hold              time.Duration  `default:"5s" help:"How long a visitor waits for an agent that is away for a moment."`
+	AnswerTimeout     time.Duration  `default:"2m" help:"How long a service may take until its answer begins; 0: for ever."`
+	IdleTimeout       time.Duration  `default:"90s" help:"How long connections are kept between two requests."`
+	PoolFloor         int            `default:"1" help:"Connections that wait for an agent's first visitor, on the frontdoors that keep them for it; 0: none."`
+	PoolFloorRate     float64        `default:"100" help:"How many of these a second are asked for at most, of all agents together."`
+	DrainDelay        time.Duration  `default:"5s" help:"How long a stop goes on listening."`
+	DrainTimeout      time.Duration  `default:"30s" help:"Bound of a stop."`
 }
 
 func (f *flags) config(name string) (frontdoor.Config, error) {
@@ -43,6 +47,8 @@ func (f *flags) config(name string) (frontdoor.Config, error) {
 	c.NodeName, c.Domain = name, f.Domain
 	c.HTTPListen, c.TLSListen = f.HTTPListen, f.TLSListen
 	c.TrustedProxies, c.AgentAddresses = f.TrustedProxy, f.AgentAddress
+	c.ProxyProtocolFrom = f.ProxyProtocolFrom
+	c.RelayListen, c.RelayAddress, c.RelayFrom = f.RelayListen, f.RelayAddress, f.RelayFrom
 	c.Hold, c.AnswerTimeout, c.IdleTimeout = f.Hold, f.AnswerTimeout, f.IdleTimeout
 	c.PoolFloor, c.PoolFloorRate = f.PoolFloor, f.PoolFloorRate
 	c.DrainDelay, c.DrainTimeout = f.DrainDelay, f.DrainTimeout

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dialback/dialback/internal/clienthello"
 	"github.com/dialback/dialback/internal/hostname"
+	"github.com/dialback/dialback/internal/proxyheader"
 )
 
 // ProxyProtocol is the ALPN name of proxy connections.
@@ -24,13 +26,17 @@ type Config struct {
 	NodeID string
 	// MaxConns bounds the connections of one listener.
 	MaxConns int
+	// Behind are the networks of load balancers that say for whom they connect.
+	Behind proxyheader.Networks
 }
 
 // Deps are where connections go.
 type Deps struct {
 	// Control takes over a connection for "control.<domain>" (id "") or for
-	// "<id>.control.<domain>", still encrypted. Nil: such names are refused.
-	Control func(c net.Conn, connectorID string)
+	// "<id>.control.<domain>", still encrypted.
+	Control func(c *clienthello.Replayed, connectorID string)
+	// Elsewhere takes over one for another frontdoor's proxy name, still encrypted.
+	Elsewhere func(c *clienthello.Replayed, frontdoorID string)
 	// Proxy serves a connection for this frontdoor's proxy name.
 	Proxy    func(ctx context.Context, c *tls.Conn)
 	ProxyTLS *tls.Config
@@ -54,7 +60,7 @@ type Port struct {
 func NewPort(l *net.TCPListener, cfg Config, deps Deps) *Port {
 	return &Port{
 		cfg: cfg, deps: deps, public: newQueue(l.Addr()),
-		accept: &acceptor{listener: l, limit: int64(cfg.MaxConns), log: deps.Logger},
+		accept: &acceptor{listener: l, limit: int64(cfg.MaxConns), behind: cfg.Behind, log: deps.Logger},
 	}
 }
 
@@ -80,68 +86,41 @@ func (p *Port) Close() error { return p.accept.listener.Close() }
 // names come before everything that a tenant could have claimed.
 func (p *Port) serve(ctx context.Context, raw *Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	h, c, err := peek(ctx, raw)
+	defer stop()
+	if !p.accept.introduced(raw) {
+		return
+	}
+	h, c, err := clienthello.Peek(ctx, raw)
 	if err != nil {
-		stop()
 		_ = raw.Close()
 		return
 	}
-	name, err := hostname.Normalize(h.serverName)
+	name, err := hostname.Normalize(h.ServerName)
 	if err != nil {
 		name = ""
 	}
+	p.dispatch(ctx, c, name, h.Protocols)
+}
+
+func (p *Port) dispatch(ctx context.Context, c *clienthello.Replayed, name string, protocols []string) {
 	control, proxy := "control."+p.cfg.Domain, "proxy."+p.cfg.Domain
 	switch {
 	case name == "":
-		refuse(c)
-	case hostname.Within(name, control):
-		p.control(c, name, control)
-	case hostname.Within(name, proxy):
-		if name != p.cfg.NodeID+"."+proxy {
-			refuse(c) // another frontdoor's, or nobody's
-			break
-		}
+		clienthello.Refuse(c)
+	case name == p.cfg.NodeID+"."+proxy:
 		p.deps.Proxy(ctx, tls.Server(c, p.deps.ProxyTLS))
-	case slices.Contains(h.protocols, ProxyProtocol) || !p.deps.HasName(name):
-		refuse(c)
+	case hostname.Within(name, control):
+		p.deps.Control(c, idOf(name, control))
+	case hostname.Within(name, proxy):
+		p.deps.Elsewhere(c, idOf(name, proxy))
+	case slices.Contains(protocols, ProxyProtocol) || !p.deps.HasName(name):
+		clienthello.Refuse(c)
 	default:
 		p.public.put(tls.Server(c, p.deps.Public))
 	}
-	stop()
 }
 
-func (p *Port) control(c net.Conn, name, domain string) {
-	id := strings.TrimSuffix(strings.TrimSuffix(name, domain), ".")
-	if p.deps.Control == nil || strings.Contains(id, ".") {
-		refuse(c)
-		return
-	}
-	p.deps.Control(c, id)
+// idOf returns what stands before a domain: no more than one label is a node's id.
+func idOf(name, domain string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(name, domain), ".")
 }
-
-// Clear is a listener for visitors without TLS.
-type Clear struct {
-	accept *acceptor
-	queue  *Queue
-}
-
-// NewClear returns a listener that Run serves.
-func NewClear(l *net.TCPListener, maxConns int, log *slog.Logger) *Clear {
-	return &Clear{
-		queue:  newQueue(l.Addr()),
-		accept: &acceptor{listener: l, limit: int64(maxConns), log: log},
-	}
-}
-
-// Public is the listener of visitors' connections.
-func (c *Clear) Public() net.Listener { return c.queue }
-
-// Run accepts until Close.
-func (c *Clear) Run(context.Context) error {
-	err := c.accept.run(func(conn *Conn) { c.queue.put(conn) })
-	_ = c.queue.Close()
-	return err
-}
-
-// Close ends the accepting.
-func (c *Clear) Close() error { return c.accept.listener.Close() }

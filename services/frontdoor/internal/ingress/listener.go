@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/dialback/dialback/internal/proxyheader"
 )
 
 // Listen listens for TCP with keep-alive probes that find dead visitors in about
@@ -27,22 +29,38 @@ func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
 
 // Conn is an accepted connection that counts until it is closed.
 type Conn struct {
-	*net.TCPConn
+	*proxyheader.Conn
 	release func()
 }
 
 // Close implements net.Conn.
 func (c *Conn) Close() error {
 	c.release()
-	return c.TCPConn.Close()
+	return c.Conn.Close()
 }
 
 // acceptor takes connections off a listener, so many and no more.
 type acceptor struct {
 	listener *net.TCPListener
 	limit    int64
-	open     atomic.Int64
-	log      *slog.Logger
+	// behind are the networks of load balancers that say for whom they connect.
+	behind proxyheader.Networks
+	open   atomic.Int64
+	log    *slog.Logger
+}
+
+// introduced reads what a load balancer says of the connection. It reports false,
+// and has closed it, if that does not come.
+func (a *acceptor) introduced(c *Conn) bool {
+	if !a.behind.Contain(c.RemoteAddr()) {
+		return true
+	}
+	if err := c.Expect(); err != nil {
+		a.log.Debug("a connection without a PROXY header", "remote", c.RemoteAddr().String(), "error", err)
+		_ = c.Close()
+		return false
+	}
+	return true
 }
 
 const (
@@ -73,7 +91,7 @@ func (a *acceptor) run(serve func(*Conn)) error {
 			_ = tcp.Close()
 			continue
 		}
-		serve(&Conn{TCPConn: tcp, release: sync.OnceFunc(func() { a.open.Add(-1) })})
+		serve(&Conn{Conn: proxyheader.NewConn(tcp), release: sync.OnceFunc(func() { a.open.Add(-1) })})
 	}
 }
 

@@ -24,7 +24,8 @@ type Table struct {
 type view struct {
 	nodes           map[key]*Node
 	readyFrontdoors []string
-	connectors      []*Node
+	readyConnectors []*Node
+	otherConnectors []*Node
 	changed         chan struct{} // closed when there is a newer one
 }
 
@@ -45,9 +46,23 @@ func (t *Table) Frontdoor(id string) *Node { return t.view.Load().nodes[key{Fron
 // order, this one too once the registry has heard of it. The list is shared.
 func (t *Table) ReadyFrontdoors() []string { return t.view.Load().readyFrontdoors }
 
-// Connectors returns all connectors, those that take sessions first. The list
-// is shared.
-func (t *Table) Connectors() []*Node { return t.view.Load().connectors }
+// Connectors returns those that take sessions, and the others. The lists are
+// shared.
+func (t *Table) Connectors() (ready, others []*Node) {
+	v := t.view.Load()
+	return v.readyConnectors, v.otherConnectors
+}
+
+// Frontdoors returns all frontdoors.
+func (t *Table) Frontdoors() []*Node {
+	var list []*Node
+	for k, n := range t.view.Load().nodes {
+		if k.kind == Frontdoor {
+			list = append(list, n)
+		}
+	}
+	return list
+}
 
 // Changed is closed at the next change. Ask for it before you read.
 func (t *Table) Changed() <-chan struct{} { return t.view.Load().changed }
@@ -143,18 +158,16 @@ func (t *Table) change(f func(next map[key]*Node)) {
 
 func newView(nodes map[key]*Node, now time.Time) *view {
 	v := &view{nodes: nodes, changed: make(chan struct{})}
-	var rest []*Node
 	for k, n := range nodes {
 		switch {
 		case k.kind == Connector && n.ready(now):
-			v.connectors = append(v.connectors, n)
+			v.readyConnectors = append(v.readyConnectors, n)
 		case k.kind == Connector:
-			rest = append(rest, n)
+			v.otherConnectors = append(v.otherConnectors, n)
 		case n.ready(now):
 			v.readyFrontdoors = append(v.readyFrontdoors, k.id)
 		}
 	}
-	v.connectors = append(v.connectors, rest...)
 	slices.Sort(v.readyFrontdoors)
 	return v
 }

@@ -75,7 +75,7 @@ func TestAnEmptySnapshotForgetsNobody(t *testing.T) {
 	table.Replace([]nodes.Node{front("a", nodes.Ready), front("b", nodes.Ready), connector("c", nodes.Ready)})
 	table.Replace(nil)
 	ready(t, table, "a", "b")
-	if table.Connector("c") == nil || table.Frontdoor("b") == nil || len(table.Connectors()) != 1 {
+	if table.Connector("c") == nil || table.Frontdoor("b") == nil || len(table.Frontdoors()) != 2 {
 		t.Error("forgotten because a snapshot is empty")
 	}
 	table.Put(front("a", nodes.Ready))
@@ -113,13 +113,12 @@ func TestANodeThatVanishedIsUsedWhileItAnswers(t *testing.T) {
 	}
 }
 
-func TestConnectorsThatTakeSessionsComeFirst(t *testing.T) {
+func TestWhichConnectorsTakeSessions(t *testing.T) {
 	t.Parallel()
 	table, _ := newTable()
 	table.Replace([]nodes.Node{connector("d", nodes.Draining), connector("r", nodes.Ready), connector("e", nodes.Draining)})
-	list := table.Connectors()
-	if len(list) != 3 || list[0].ID != "r" {
-		t.Errorf("connectors: %v", list)
+	if ready, others := table.Connectors(); len(ready) != 1 || ready[0].ID != "r" || len(others) != 2 {
+		t.Errorf("ready %v, others %v", ready, others)
 	}
 }
 

@@ -22,6 +22,7 @@ var errNodeUnknown = errs.New(errs.NotFound, errs.ReasonNodeUnknown, "")
 type Entry struct {
 	ID             string
 	AgentAddresses []string // best first
+	RelayAddress   string
 	Version        string
 	Capabilities   []string // names of critical options that it knows
 }
@@ -49,7 +50,7 @@ func NewNode(conn grpc.ClientConnInterface, e Entry, log *slog.Logger) *Node {
 		stay: stay, leave: leave, gone: make(chan struct{}),
 		record: &registryv1.Node{
 			Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, State: registryv1.NodeState_NODE_STATE_READY,
-			Id: e.ID, AgentAddresses: e.AgentAddresses, Version: e.Version, Capabilities: e.Capabilities,
+			Id: e.ID, AgentAddresses: e.AgentAddresses, RelayAddress: e.RelayAddress, Version: e.Version, Capabilities: e.Capabilities,
 		},
 	}
 }

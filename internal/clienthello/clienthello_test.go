@@ -1,4 +1,4 @@
-package ingress
+package clienthello
 
 import (
 	"bytes"
@@ -48,8 +48,8 @@ func refragment(record []byte, n int) []byte {
 
 func TestAHelloInPieces(t *testing.T) {
 	t.Parallel()
-	want := hello{serverName: "app.example.com", protocols: []string{"h2", "http/1.1"}}
-	record := helloBytes(t, &tls.Config{ServerName: want.serverName, NextProtos: want.protocols})
+	want := Hello{ServerName: "app.example.com", Protocols: []string{"h2", "http/1.1"}}
+	record := helloBytes(t, &tls.Config{ServerName: want.ServerName, NextProtos: want.Protocols})
 	if len(record) < 1400 {
 		t.Logf("a hello of %d bytes", len(record)) // with ML-KEM it exceeds one segment
 	}
@@ -77,9 +77,9 @@ func TestAHelloInPieces(t *testing.T) {
 				}
 				<-peeked // a closed pipe, unlike a socket, takes no deadline
 			}()
-			got, conn, err := peek(t.Context(), server)
+			got, conn, err := Peek(t.Context(), server)
 			close(peeked)
-			if err != nil || got.serverName != want.serverName || !slices.Equal(got.protocols, want.protocols) {
+			if err != nil || got.ServerName != want.ServerName || !slices.Equal(got.Protocols, want.Protocols) {
 				t.Fatalf("%+v, %v", got, err)
 			}
 			again, err := io.ReadAll(conn)
@@ -107,7 +107,7 @@ func TestWhatIsNoHello(t *testing.T) {
 				_, _ = client.Write(wire)
 				_ = client.Close()
 			}()
-			if h, _, err := peek(t.Context(), server); err == nil {
+			if h, _, err := Peek(t.Context(), server); err == nil {
 				t.Errorf("read as %+v", h)
 			}
 			_ = server.Close()
@@ -125,22 +125,22 @@ func (s stream) Read(p []byte) (int, error)      { return s.Reader.Read(p) }
 func (s stream) SetReadDeadline(time.Time) error { return nil }
 
 func FuzzPeek(f *testing.F) {
-	record := helloBytes(f, &tls.Config{ServerName: "app.example.com", NextProtos: []string{"h2", ProxyProtocol}})
+	record := helloBytes(f, &tls.Config{ServerName: "app.example.com", NextProtos: []string{"h2", "dialback-proxy/1"}})
 	f.Add(record)
 	f.Add(refragment(record, 10))
 	f.Add(helloBytes(f, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})) // #nosec G402 -- no connection is made
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		h, conn, err := peek(context.Background(), stream{Reader: bytes.NewReader(wire)})
+		h, conn, err := Peek(context.Background(), stream{Reader: bytes.NewReader(wire)})
 		again, readErr := io.ReadAll(conn)
 		if readErr != nil || !bytes.Equal(again, wire) && err == nil {
 			t.Fatalf("%d of %d bytes are read again, %v", len(again), len(wire), readErr)
 		}
-		if err != nil && (h.serverName != "" || h.protocols != nil) {
+		if err != nil && (h.ServerName != "" || h.Protocols != nil) {
 			t.Fatalf("%+v with %v", h, err)
 		}
-		if strings.HasSuffix(h.serverName, ".") {
-			t.Fatalf("server name %q", h.serverName)
+		if strings.HasSuffix(h.ServerName, ".") {
+			t.Fatalf("server name %q", h.ServerName)
 		}
 		if errors.Is(err, errPeeked) {
 			t.Fatal(err)

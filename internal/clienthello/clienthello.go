@@ -1,4 +1,6 @@
-package ingress
+// Package clienthello reads what a TLS client says first, and leaves the
+// connection as if nobody had: so it can be handed on, still encrypted.
+package clienthello
 
 import (
 	"bytes"
@@ -21,17 +23,18 @@ var (
 	errNotHello = errors.New("not a ClientHello")
 )
 
-// hello is what a client says before anything is encrypted.
-type hello struct {
-	serverName string
-	protocols  []string
+// Hello is what a client says before anything is encrypted.
+type Hello struct {
+	ServerName string
+	Protocols  []string // of ALPN
 }
 
-// peek reads a ClientHello with crypto/tls's own parser, so that no two readers
-// of it differ, and returns a connection that begins with it again.
-func peek(ctx context.Context, c net.Conn) (hello, *Replayed, error) {
+// Peek reads a ClientHello with crypto/tls's own parser, so that no two readers
+// of it differ, and returns a connection that begins with it again. It takes up
+// to 16 KiB over several records and segments, for at most 10 s.
+func Peek(ctx context.Context, c net.Conn) (Hello, *Replayed, error) {
 	if err := c.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return hello{}, nil, err
+		return Hello{}, nil, err
 	}
 	rec := &recorder{Conn: c}
 	h, err := readHello(ctx, rec)
@@ -41,11 +44,11 @@ func peek(ctx context.Context, c net.Conn) (hello, *Replayed, error) {
 	return h, &Replayed{Conn: c, head: rec.seen.Bytes()}, err
 }
 
-func readHello(ctx context.Context, c net.Conn) (h hello, err error) {
+func readHello(ctx context.Context, c net.Conn) (h Hello, err error) {
 	err = tls.Server(c, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
-			h = hello{serverName: info.ServerName, protocols: info.SupportedProtos}
+			h = Hello{ServerName: info.ServerName, Protocols: info.SupportedProtos}
 			return nil, errPeeked
 		},
 	}).HandshakeContext(ctx)
@@ -53,9 +56,9 @@ func readHello(ctx context.Context, c net.Conn) (h hello, err error) {
 	case errors.Is(err, errPeeked):
 		return h, nil
 	case err == nil:
-		return hello{}, errNotHello // never: the callback always refuses
+		return Hello{}, errNotHello // never: the callback always refuses
 	}
-	return hello{}, err
+	return Hello{}, err
 }
 
 // recorder keeps what is read, up to a limit, and writes nothing.
@@ -98,6 +101,9 @@ func (c *Replayed) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// Head is what was read and would be read again.
+func (c *Replayed) Head() []byte { return c.head }
+
 // CloseWrite ends the outgoing direction.
 func (c *Replayed) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
@@ -122,9 +128,9 @@ const (
 	refuseDrain   = 64 << 10
 )
 
-// refuse tells the client that nothing here has the name it wants. Unread input
-// would turn the close into a reset, which overtakes the alert.
-func refuse(c net.Conn) {
+// Refuse tells the client that nothing here has the name it wants, and closes.
+// Unread input would turn the close into a reset, which overtakes the alert.
+func Refuse(c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(refuseTimeout))
 	if _, err := c.Write(unrecognizedName); err == nil {
 		if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
