@@ -3,6 +3,7 @@ package connector
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/dialback/dialback/internal/hostname"
@@ -23,6 +24,16 @@ type Config struct {
 	// AgentAddresses are "host:port" for agents, in order of preference; none:
 	// they come through a frontdoor's port.
 	AgentAddresses []string
+	// RelayAddress is the "host:port" at which frontdoors reach RelayListener; empty:
+	// there is none.
+	RelayAddress string
+	// RelayFrom are the networks of frontdoors: who connects to RelayListener from
+	// there is believed about whom it connects for.
+	RelayFrom []netip.Prefix
+	// ProxyProtocolFrom are the networks of load balancers that say, by a PROXY
+	// header, for whom they connect to AgentListener. From there a header must come,
+	// from elsewhere none may.
+	ProxyProtocolFrom []netip.Prefix
 	// PublicHTTPPort and PublicHTTPSPort are the ports in public URLs; 0: that
 	// scheme is not offered. One of them must be.
 	PublicHTTPPort, PublicHTTPSPort int
@@ -72,6 +83,8 @@ func (c Config) Validate() error {
 	domain, err := hostname.Normalize(c.Domain)
 	want(err == nil && domain == c.Domain, "domain %q: want a hostname in lower case", c.Domain)
 	want(c.Address != "", "address: want the host:port at which frontdoors reach this connector")
+	want((c.RelayAddress == "") == (len(c.RelayFrom) == 0),
+		"relay address %q from networks %v: want both or neither", c.RelayAddress, c.RelayFrom)
 	want(validPort(c.PublicHTTPPort) && validPort(c.PublicHTTPSPort) && c.PublicHTTPPort+c.PublicHTTPSPort > 0,
 		"public ports %d and %d: want ports, at least one of them not 0", c.PublicHTTPPort, c.PublicHTTPSPort)
 	want(c.PingInterval > 0 && c.PingTimeout >= c.PingInterval,

@@ -29,6 +29,7 @@ func TestConfigIsValidated(t *testing.T) {
 		"max sessions":  func(c *connector.Config) { c.MaxSessions = 0 },
 		"max tunnels":   func(c *connector.Config) { c.MaxTunnels = 501 },
 		"banner":        func(c *connector.Config) { c.Banner = strings.Repeat("b", 1025) },
+		"relay":         func(c *connector.Config) { c.RelayAddress = "c1:7444" },
 		"drain":         func(c *connector.Config) { c.DrainTimeout = 0 },
 	} {
 		c := valid()

@@ -35,6 +35,9 @@ const leaveWithin = 5 * time.Second
 type Deps struct {
 	// AgentListener accepts agents' connections; RemoteAddr is the agent's own.
 	AgentListener net.Listener
+	// RelayListener accepts, over TCP, agents' connections that frontdoors hand over;
+	// nil: they come to AgentListener alone.
+	RelayListener net.Listener
 	// AgentTLS has the certificate of control.<domain> and the names below it.
 	AgentTLS *tls.Config
 	// ServiceListener accepts frontdoors, with mutual TLS.
@@ -74,6 +77,9 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 	if err := deps.validate(); err != nil {
 		return nil, err
 	}
+	if (deps.RelayListener == nil) != (cfg.RelayAddress == "") {
+		return nil, errors.New("connector: want a relay listener and its address, or neither")
+	}
 	c := &Connector{cfg: cfg, deps: deps, nodeID: cfg.NodeName + "-" + suffix()}
 	c.log = deps.Logger.With("part", "connector")
 	log := c.log.With("node", c.nodeID)
@@ -81,7 +87,7 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 		c.names.EndSession(s, reason)
 	})
 	c.names = directory.New(deps.Registry, c.table, directory.Node{
-		ID: c.nodeID, Address: cfg.Address, AgentAddresses: cfg.AgentAddresses, Version: version.Version,
+		ID: c.nodeID, Address: cfg.Address, AgentAddresses: cfg.AgentAddresses, RelayAddress: cfg.RelayAddress, Version: version.Version,
 	}, log)
 	c.keeper = credentials.New(deps.Auth, c.table, log)
 	c.spans = spans.New(deps.SpanExporter, c.keeper.TraceKey, log)
@@ -114,7 +120,11 @@ func (c *Connector) Run(ctx context.Context) error {
 	g.Go("operator", c.leaveWhenAsked)
 	g.Go("spans", c.spans.Run)
 	g.Go("frontdoors", serve(c.services, c.deps.ServiceListener))
-	g.Go("agents", serve(c.agents, c.deps.AgentListener))
+	g.Go("agents", serve(c.agents, c.agentListener()))
+	if c.deps.RelayListener != nil {
+		g.Go("relayed agents", serve(c.agents, c.relayListener()))
+		g.Go("leaving frontdoors", c.control.FollowFrontdoors)
+	}
 	// The last added goes first. Sessions leave while dial-backs are still asked
 	// for over them; then the registry hears of their ends, and frontdoors, who
 	// have heard, lose their streams.

@@ -53,6 +53,7 @@ type fakeAuth struct {
 
 	mu          sync.Mutex
 	validations int
+	addresses   []string // of agents, as they were presented
 	agents      int
 	revoked     map[string]bool
 	revision    int64
@@ -75,6 +76,7 @@ func (a *fakeAuth) Validate(_ context.Context, req *authv1.ValidateRequest) (*au
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.validations++
+	a.addresses = append(a.addresses, req.GetClientAddress())
 	token := req.GetAuthtoken()
 	if len(token) < 3 || token[:2] != "t-" {
 		return nil, errTokenInvalid

@@ -30,6 +30,9 @@ func TestFlagsBecomeAConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if f.RelayListen != "" || c.RelayAddress != "" {
+		t.Errorf("relays that nobody has asked for: %+v", c)
+	}
 	if c.NodeName != "c1" || c.PublicHTTPPort != 0 || c.PublicHTTPSPort != 8443 || c.PingInterval != 5*time.Second ||
 		len(c.ProxyCAPins) != 1 || len(c.AgentAddresses) != 1 || c.MaxSessions != 15000 {
 		t.Errorf("%+v", c)
@@ -44,5 +47,23 @@ func TestAWrongPinIsNamed(t *testing.T) {
 	}
 	if _, err := f.config("c1"); err == nil || !strings.Contains(err.Error(), "--proxy-ca-pin") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestARelayListenerNeedsItsAddress(t *testing.T) {
+	t.Parallel()
+	for want, args := range map[string][]string{
+		"":             {"--relay-listen=:7444", "--relay-address=c1:7444", "--relay-from=10.0.0.0/24", "--relay-from=fd00::/8"},
+		"both":         {"--relay-listen=:7444", "--relay-from=10.0.0.0/24"},
+		"from network": {"--relay-listen=:7444", "--relay-address=c1:7444"},
+	} {
+		f, err := parse(t, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.config("c1")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v: %v", args, err)
+		}
 	}
 }

@@ -35,6 +35,11 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) (err error) {
 	if deps.ServiceListener, err = p.Listen(ctx, f.Listen); err != nil {
 		return err
 	}
+	if f.RelayListen != "" {
+		if deps.RelayListener, err = p.Listen(ctx, f.RelayListen); err != nil {
+			return err
+		}
+	}
 	uploader, err := telemetry.NewUploader(ctx)
 	if err != nil {
 		return err

@@ -55,6 +55,9 @@ func (s *Server) newAgent(stream stream, p *peer.Peer, grant credentials.Grant) 
 	}
 	a.link, _ = p.AuthInfo.(*link)
 	a.session = session.New(grant.Identity, p.Addr.String(), grant.Assertion, a.hangUpSoon)
+	if relayed, ok := a.link.conn.(interface{ Via() string }); ok {
+		a.session.Via = relayed.Via()
+	}
 	return a
 }
 

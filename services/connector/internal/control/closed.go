@@ -44,7 +44,7 @@ func (a *agent) closed() {
 // describe returns a session's fields for the log, and more.
 func (a *agent) describe(more ...any) []any {
 	s := a.session
-	return append([]any{"session", s.ID, "agent", s.Agent, "account", s.Account, "address", s.Address}, more...)
+	return append([]any{"session", s.ID, "agent", s.Agent, "account", s.Account, "address", s.Address, "relay", s.Via}, more...)
 }
 
 // guard runs what handles an agent's messages outside of gRPC's own goroutine: a

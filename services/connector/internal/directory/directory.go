@@ -33,6 +33,7 @@ type Node struct {
 	ID             string
 	Address        string
 	AgentAddresses []string
+	RelayAddress   string
 	Version        string
 }
 
@@ -61,6 +62,7 @@ type Client struct {
 	draining     bool
 
 	peers      peers
+	leaving    leaving
 	drainAsked chan struct{}
 }
 
@@ -76,7 +78,7 @@ func New(conn grpc.ClientConnInterface, table *session.Table, node Node, log *sl
 		kick:      make(chan struct{}, 1),
 		stay:      stay, leave: leave, gone: make(chan struct{}),
 		changed: make(chan struct{}),
-		peers:   newPeers(), drainAsked: make(chan struct{}),
+		peers:   newPeers(), leaving: leaving{changed: make(chan struct{}, 1)}, drainAsked: make(chan struct{}),
 	}
 }
 

@@ -84,7 +84,7 @@ func (c *Client) registerOnce(ctx context.Context) (*lease, error) {
 	begun := time.Now()
 	resp, err := c.nodes.RegisterNode(ctx, &registryv1.RegisterNodeRequest{Node: &registryv1.Node{
 		Kind: registryv1.NodeKind_NODE_KIND_CONNECTOR, Id: c.node.ID, State: c.state(),
-		Address: c.node.Address, AgentAddresses: c.node.AgentAddresses, Version: c.node.Version,
+		Address: c.node.Address, AgentAddresses: c.node.AgentAddresses, RelayAddress: c.node.RelayAddress, Version: c.node.Version,
 	}})
 	if err != nil {
 		return nil, err

@@ -88,6 +88,8 @@ func (c *Client) DrainAsked() <-chan struct{} { return c.drainAsked }
 func (c *Client) setNode(n *registryv1.Node) {
 	ready := n.GetState() == registryv1.NodeState_NODE_STATE_READY
 	switch {
+	case n.GetKind() == registryv1.NodeKind_NODE_KIND_FRONTDOOR && !ready:
+		c.leaving.add(n.GetId())
 	case n.GetKind() != registryv1.NodeKind_NODE_KIND_CONNECTOR:
 	case n.GetId() != c.node.ID:
 		c.peers.set(n.GetId(), ready)

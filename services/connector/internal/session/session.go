@@ -70,7 +70,10 @@ type Session struct {
 	Identity
 	// Address is the agent's, as the network shows it.
 	Address string
-	Opened  time.Time
+	// Via is the id of the frontdoor that relays the stream; empty: none does. It is
+	// set before the session enters its table.
+	Via    string
+	Opened time.Time
 
 	out   outbox
 	done  chan struct{}
