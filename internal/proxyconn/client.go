@@ -218,7 +218,10 @@ func (c *Client) onStart() error {
 func (c *Client) awaitEnd() {
 	c.mu.Lock()
 	e := c.ex
-	ending := e != nil && e.writeEnded && (e.finReceived || e.resetReceived)
+	ending := e != nil && e.writeEnded && e.finReceived
+	if e != nil && e.resetPosted {
+		ending = e.resetReceived // else there is nothing to wait for but a frame that nobody would read
+	}
 	c.mu.Unlock()
 	if ending {
 		<-e.end

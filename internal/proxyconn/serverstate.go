@@ -54,7 +54,9 @@ func (e *ServerExchange) onFin(f *proxyv1.Fin) error {
 	if err := e.deliveredLocked(f.GetDelivered()); err != nil {
 		return err
 	}
-	e.final, e.finReceived = true, true
+	// On an HTTP exchange the agent delivers nothing of a request that it has
+	// said not to have delivered. Half of a byte stream goes on behind a FIN.
+	e.final, e.finReceived = e.http, true
 	e.stopReadingLocked(io.EOF)
 	if e.closed {
 		e.endWritingLocked(net.ErrClosed)
