@@ -15,6 +15,7 @@ import (
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 
+	"github.com/dialback/dialback/internal/apikey"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/telemetry"
@@ -97,7 +98,7 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 	}, control.Deps{Table: c.table, Keeper: c.keeper, Directory: c.names, Spans: c.spans, Logger: log})
 	c.agents = c.control.GRPC(deps.AgentTLS)
 	c.frontdoors = frontdoors.New(c.table, c.keeper.TraceKey)
-	c.services = c.frontdoors.GRPC(deps.ServiceTLS, log, deps.Telemetry)
+	c.services = c.frontdoors.GRPC(deps.ServiceTLS, frontdoors.NewSessions(c.table, c.nodeID, log), apikey.New(deps.Auth, time.Now), log, deps.Telemetry)
 	return c, nil
 }
 

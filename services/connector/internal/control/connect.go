@@ -87,12 +87,13 @@ func (s *Server) greet(stream stream, first <-chan received) (*agent, error) {
 		return nil, err
 	}
 	a := s.newAgent(stream, p, grant)
+	a.session.Software = session.Software{Version: clip(auth.GetAgentVersion()), OS: clip(auth.GetOs()), Arch: clip(auth.GetArch())}
 	if err := s.table.Add(a.session); err != nil {
 		return nil, retryable(err)
 	}
 	s.keeper.Hold(a.session, grant)
-	s.log.InfoContext(stream.Context(), "session opened", a.describe("version", clip(auth.GetAgentVersion()),
-		"os", clip(auth.GetOs()), "arch", clip(auth.GetArch()))...)
+	s.log.InfoContext(stream.Context(), "session opened", a.describe("version", a.session.Software.Version,
+		"os", a.session.Software.OS, "arch", a.session.Software.Arch)...)
 	if err := stream.Send(s.authResp(a, grant)); err != nil {
 		s.table.End(a.session, session.Lost, streamFault(err))
 	}

@@ -16,7 +16,9 @@ import (
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/rpc/validate"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/internal/tlsconf"
 	"github.com/dialback/dialback/services/connector/internal/session"
@@ -55,17 +57,25 @@ func New(table *session.Table, traceKey func() []byte) *Server {
 	return &Server{table: table, traceKey: traceKey, stopping: make(chan struct{})}
 }
 
-// GRPC returns the server for frontdoors, who alone may call it.
-func (s *Server) GRPC(config *tls.Config, log *slog.Logger, traces *telemetry.Telemetry) *rpc.Server {
+// GRPC returns the server for frontdoors, which call for themselves or for users.
+func (s *Server) GRPC(config *tls.Config, sessions *Sessions, users rpc.Authenticator, log *slog.Logger, traces *telemetry.Telemetry) *rpc.Server {
 	server := rpc.NewServer(rpc.ServerConfig{
 		TLS: config,
-		Methods: rpc.Methods{Internal: map[string][]string{
-			connectorv1.DialbackService_RequestProxy_FullMethodName:  {tlsconf.RoleFrontdoor},
-			connectorv1.DialbackService_WatchSessions_FullMethodName: {tlsconf.RoleFrontdoor},
-		}},
-		Logger: log, Telemetry: traces,
+		Methods: rpc.Methods{
+			Internal: map[string][]string{
+				connectorv1.DialbackService_RequestProxy_FullMethodName:  {tlsconf.RoleFrontdoor},
+				connectorv1.DialbackService_WatchSessions_FullMethodName: {tlsconf.RoleFrontdoor},
+			},
+			External: map[string]principal.Role{
+				connectorv1.SessionService_ListSessions_FullMethodName: principal.ReadOnly,
+				connectorv1.SessionService_GetSession_FullMethodName:   principal.ReadOnly,
+				connectorv1.SessionService_CloseSession_FullMethodName: principal.Operator,
+			},
+		},
+		Validator: validate.New(), Users: users, Logger: log, Telemetry: traces,
 	}, grpc.MaxConcurrentStreams(maxCalls))
 	connectorv1.RegisterDialbackServiceServer(server, s)
+	connectorv1.RegisterSessionServiceServer(server, sessions)
 	return server
 }
 

@@ -44,6 +44,13 @@ func (s *Session) Pong(id uint64, now time.Time) {
 	}
 }
 
+// Silence returns how long nothing has been heard of the agent.
+func (s *Session) Silence(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(now.Sub(s.pulse.heard), 0)
+}
+
 // RTT returns the last round trip; 0: unknown.
 func (s *Session) RTT() time.Duration {
 	s.mu.Lock()

@@ -72,8 +72,10 @@ type Session struct {
 	Address string
 	// Via is the id of the frontdoor that relays the stream; empty: none does. It is
 	// set before the session enters its table.
-	Via    string
-	Opened time.Time
+	Via string
+	// Software is what the agent says that it is; set before the session is added.
+	Software Software
+	Opened   time.Time
 
 	out   outbox
 	done  chan struct{}
@@ -90,6 +92,9 @@ type Session struct {
 	reason    Reason
 	cause     error
 }
+
+// Software is an agent's release and platform, in its own words.
+type Software struct{ Version, OS, Arch string }
 
 // Tunnel is an endpoint that an agent serves over a session.
 type Tunnel struct {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"time"
 
 	"github.com/dialback/dialback/internal/errs"
 )
@@ -22,7 +23,10 @@ var (
 		"the same agent process has opened newer sessions to this connector")
 	ErrTunnelLimit = errs.New(errs.ResourceExhausted, errs.ReasonTunnelLimit,
 		"the session has as many tunnels as it may; close one or use another agent")
-	ErrEnded = errs.New(errs.Unavailable, errs.ReasonUnavailable, "the session has ended")
+	// ErrClosed says that an operator has ended it: whoever is to stay away needs
+	// its authtoken revoked.
+	ErrClosed = errs.New(errs.Unavailable, errs.ReasonUnavailable, "an operator has closed this session; connect again").WithRetry(time.Second)
+	ErrEnded  = errs.New(errs.Unavailable, errs.ReasonUnavailable, "the session has ended")
 )
 
 const (

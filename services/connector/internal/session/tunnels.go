@@ -1,6 +1,11 @@
 package session
 
-import "time"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
 
 // Attachment is a tunnel and the session that it can be reached through.
 type Attachment struct {
@@ -78,6 +83,13 @@ func (t *Table) unhost(s *Session, tunnel Tunnel) {
 	if tunnel.Hostname != "" && t.hosts[tunnel.Hostname][s] == tunnel.ID {
 		dropFrom(t.hosts, tunnel.Hostname, s)
 	}
+}
+
+// TunnelsOf returns a session's tunnels, by hostname.
+func (t *Table) TunnelsOf(s *Session) []Tunnel {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(s.tunnels), func(a, b Tunnel) int { return cmp.Compare(a.Hostname, b.Hostname) })
 }
 
 // Tunnels returns how many tunnels a session has.
