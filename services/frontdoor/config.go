@@ -3,6 +3,7 @@ package frontdoor
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
@@ -44,6 +45,17 @@ type Config struct {
 	// RelayFrom are networks from which other frontdoors connect to RelayListen,
 	// beside the addresses at which they take relayed connections themselves.
 	RelayFrom []netip.Prefix
+
+	// Address is the "host:port" at which other frontdoors reach the service
+	// listener; empty: they do not ask this one.
+	Address string
+	// APIListen is the "host:port" of REST: in clear text on a loopback address,
+	// else by TLS with one of Certificates. Empty: there is none.
+	APIListen string
+	// APIPublic serves REST on TLSListen, too, as "api.<domain>".
+	APIPublic bool
+	// APIRate is how many REST requests one address may make a second.
+	APIRate int
 
 	// Hold is how long a visitor waits for an agent that is away for a moment.
 	Hold time.Duration
@@ -96,6 +108,7 @@ func Default() Config {
 		MaxHoldsEndpoint:    1_024,
 		PoolFloor:           1,
 		PoolFloorRate:       100,
+		APIRate:             100,
 		DrainDelay:          5 * time.Second,
 		DrainTimeout:        30 * time.Second,
 	}
@@ -122,6 +135,9 @@ func (c Config) Validate() error {
 	want(c.TLSListen != "", "TLS address: want host:port, agents dial it")
 	want((c.RelayListen == "") == (c.RelayAddress == ""),
 		"relay listener %q with address %q: want both or neither", c.RelayListen, c.RelayAddress)
+	want(c.APIListen == "" || isLoopback(c.APIListen) || len(c.Certificates) > 0,
+		"REST address %q: want a certificate, or a loopback address such as 127.0.0.1", c.APIListen)
+	want(!c.APIPublic || len(c.Certificates) > 0, "REST as api.%s: want a certificate", c.Domain)
 	for _, f := range c.Certificates {
 		want(f.Cert != "" && f.Key != "", "certificate %q with key %q: want both files", f.Cert, f.Key)
 	}
@@ -131,7 +147,7 @@ func (c Config) Validate() error {
 	want(c.IdleTimeout > 0 && c.HeaderTimeout > 0, "idle timeout %v and header timeout %v: want more than 0", c.IdleTimeout, c.HeaderTimeout)
 	want(c.MaxHeaderBytes >= 4<<10, "max header bytes %d: want at least 4096", c.MaxHeaderBytes)
 	for name, n := range map[string]int{
-		"connections": c.MaxConns, "relays": c.MaxRelays, "tickets": c.MaxTickets, "requests": c.MaxRequests,
+		"REST requests a second": c.APIRate, "connections": c.MaxConns, "relays": c.MaxRelays, "tickets": c.MaxTickets, "requests": c.MaxRequests,
 		"requests of an endpoint": c.MaxRequestsEndpoint, "holds of an endpoint": c.MaxHoldsEndpoint,
 	} {
 		want(n > 0, "max %s %d: want at least 1", name, n)
@@ -141,4 +157,14 @@ func (c Config) Validate() error {
 	want(c.DrainDelay >= 0 && c.DrainTimeout > c.DrainDelay,
 		"drain delay %v and timeout %v: want the timeout longer", c.DrainDelay, c.DrainTimeout)
 	return errors.Join(problems...)
+}
+
+// isLoopback holds for an address that no other machine reaches.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }

@@ -178,10 +178,12 @@ func (fakeAuth) GetKeys(context.Context, *authv1.GetKeysRequest) (*authv1.GetKey
 // fakeConnector knows the sessions of agents in this process.
 type fakeConnector struct {
 	connectorv1.UnimplementedDialbackServiceServer
+	connectorv1.UnimplementedSessionServiceServer
 	id string
 
 	mu       sync.Mutex
 	sessions map[string]*fakeAgent
+	stuck    bool // does not answer users
 	mute     bool // says ASKED and asks nobody
 	asked    int  // calls
 	tickets  int  // in them
@@ -403,7 +405,7 @@ func serveRPC(t *testing.T, ca *tlsconf.CA, role string, methods rpc.Methods, re
 	s.start = func() {
 		s.memory = rpc.NewMemory()
 		s.server = rpc.NewServer(rpc.ServerConfig{
-			TLS: tlsconf.ServiceServer(*cert, ca.Pool()), Methods: methods, Logger: testkit.Logger(t),
+			TLS: tlsconf.ServiceServer(*cert, ca.Pool()), Methods: methods, Users: users, Logger: testkit.Logger(t),
 		})
 		register(s.server)
 		go func(l net.Listener) { _ = s.server.Serve(l) }(s.memory)

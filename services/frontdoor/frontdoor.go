@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,11 @@ type Deps struct {
 	Connector func(id, address string) (grpc.ClientConnInterface, error)
 	// ProxyTLS serves "*.proxy.<domain>" to agents: TLS 1.3.
 	ProxyTLS *tls.Config
+	// ServiceTLS identifies this frontdoor to who calls its services, PeerTLS to
+	// other frontdoors.
+	ServiceTLS, PeerTLS *tls.Config
+	// ServiceListener accepts other frontdoors; nil: none ask this one.
+	ServiceListener net.Listener
 	// Control takes over a connection, still encrypted, whose server name is
 	// "control.<domain>" (connectorID "") or "<id>.control.<domain>". Nil: it is
 	// handed over to a connector of the node table.
@@ -58,6 +64,8 @@ func (d Deps) validate() error {
 		return errors.New("a frontdoor needs ways to registry, auth and connectors")
 	case d.ProxyTLS == nil:
 		return errors.New("a frontdoor needs a TLS configuration for agents")
+	case d.ServiceTLS == nil || d.PeerTLS == nil:
+		return errors.New("a frontdoor needs its identity as a service")
 	case d.Logger == nil || d.Telemetry == nil:
 		return errors.New("a frontdoor needs a logger and telemetry")
 	}
@@ -72,6 +80,7 @@ type Frontdoor struct {
 	log  *slog.Logger
 
 	clear, secure, relayed *net.TCPListener // clear and relayed may be nil
+	api                    net.Listener     // nil: REST has no port of its own
 
 	nodes    *nodes.Table
 	relays   *relay.Relays
@@ -87,6 +96,7 @@ type Frontdoor struct {
 	server   *server
 	certs    ingress.Certificates
 	traceKey *authclient.TraceKey
+	rest     *rest
 	draining atomic.Bool
 	stop     context.CancelFunc // of what New has started
 }
@@ -104,12 +114,14 @@ func New(cfg Config, deps Deps) (*Frontdoor, error) {
 	if err == nil {
 		err = f.listen(ctx)
 	}
+	if err == nil {
+		err = f.wire()
+	}
 	if err != nil {
 		f.closeListeners()
 		stop()
 		return nil, err
 	}
-	f.wire()
 	return f, nil
 }
 
@@ -121,7 +133,7 @@ func nodeID(name string) string {
 }
 
 // wire makes the parts and joins them.
-func (f *Frontdoor) wire() {
+func (f *Frontdoor) wire() (err error) {
 	var room *route.Room
 	table := route.NewTable(time.Now, func(old, now *route.Route) {
 		room.Changed(now)
@@ -135,7 +147,7 @@ func (f *Frontdoor) wire() {
 		Registry: f.deps.Registry, Table: table, Nodes: f.nodes, Listener: f.dialer.Links(), Logger: f.log,
 	})
 	f.node = registryclient.NewNode(f.deps.Registry, registryclient.Entry{
-		ID: f.id, AgentAddresses: f.cfg.AgentAddresses, RelayAddress: f.cfg.RelayAddress,
+		ID: f.id, Address: f.cfg.Address, AgentAddresses: f.cfg.AgentAddresses, RelayAddress: f.cfg.RelayAddress,
 		Version: version.Version, Capabilities: httpproxy.Capabilities,
 	}, f.log)
 	f.traceKey = authclient.NewTraceKey(f.deps.Auth, f.log)
@@ -144,7 +156,7 @@ func (f *Frontdoor) wire() {
 		Trusted: f.cfg.TrustedProxies, AnswerTimeout: f.cfg.AnswerTimeout, IdlePrivate: f.cfg.IdleTimeout,
 		MaxRequests: f.cfg.MaxRequests, MaxRequestsEndpoint: f.cfg.MaxRequestsEndpoint,
 	}
-	f.engine = httpproxy.NewStandard(config, f.dialer.Keep)
+	f.engine = httpproxy.NewStandard(config, f.dialer.Keep, f.log)
 	f.handler = httpproxy.New(config, httpproxy.Deps{
 		Finder: &reach.Finder{
 			Config: reach.Config{Hold: f.cfg.Hold},
@@ -157,7 +169,15 @@ func (f *Frontdoor) wire() {
 		Observe: f.metrics.request, Reused: f.metrics.bound,
 		Telemetry: f.deps.Telemetry, Logger: f.log,
 	})
-	f.server = newServer(f.cfg, f.handler, f.engine, &f.draining, f.log)
+	if f.rest, err = f.newRest(table); err != nil {
+		return err
+	}
+	var visitors http.Handler = f.handler
+	if f.cfg.APIPublic {
+		visitors = byHost("api."+f.cfg.Domain, f.rest.gateway, visitors)
+	}
+	f.server = newServer(f.cfg, visitors, f.engine, &f.draining, f.log)
+	return nil
 }
 
 // NodeID is this frontdoor's id in the node table, new at each start.
@@ -169,6 +189,14 @@ func (f *Frontdoor) HTTPAddr() net.Addr {
 		return nil
 	}
 	return f.clear.Addr()
+}
+
+// APIAddr is where REST is served on a port of its own; nil: nowhere.
+func (f *Frontdoor) APIAddr() net.Addr {
+	if f.api == nil {
+		return nil
+	}
+	return f.api.Addr()
 }
 
 // TLSAddr is where visitors and agents are served.
@@ -214,6 +242,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 		f.dialer.Close()
 		return nil
 	})
+	f.rest.start(group, f)
 	group.OnDrain("finish relays", f.finishRelays)
 	f.serveRelayed(group, agents)
 	group.Go("port", port.Run)
@@ -244,6 +273,7 @@ func (f *Frontdoor) announce(ctx context.Context) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	close(f.rest.stopping) // streams of REST would hold the stop
 	return nil
 }
 

@@ -97,8 +97,12 @@ func (w *world) run(o worldOptions) {
 	if o.config != nil {
 		o.config(&config)
 	}
+	own, err := w.serviceCA.Issue(tlsconf.Request{Identity: tlsconf.Identity{Role: tlsconf.RoleFrontdoor, Name: "fd"}, Client: true, Server: true})
+	fatal(t, err)
 	deps := frontdoor.Deps{
-		Registry: registry, Auth: auth, Logger: testkit.Logger(t), Telemetry: tel,
+		ServiceTLS: tlsconf.ServiceServer(*own, w.serviceCA.Pool()),
+		PeerTLS:    tlsconf.ServiceClient(*own, w.serviceCA.Pool(), tlsconf.RoleFrontdoor),
+		Registry:   registry, Auth: auth, Logger: testkit.Logger(t), Telemetry: tel,
 		ProxyTLS:  &tls.Config{Certificates: []tls.Certificate{*proxyCert}},
 		Connector: func(id, _ string) (grpc.ClientConnInterface, error) { return w.service(id).dial() },
 	}
@@ -150,7 +154,12 @@ func (w *world) connector(id string) *fakeConnector {
 	w.t.Helper()
 	c := newFakeConnector(id)
 	front := []string{tlsconf.RoleFrontdoor}
-	s := serveRPC(w.t, w.serviceCA, tlsconf.RoleConnector, testkit.Internal(front, connectorv1.DialbackService_ServiceDesc), func(s *rpc.Server) { connectorv1.RegisterDialbackServiceServer(s, c) })
+	methods := testkit.Internal(front, connectorv1.DialbackService_ServiceDesc)
+	methods.External = sessionMethods
+	s := serveRPC(w.t, w.serviceCA, tlsconf.RoleConnector, methods, func(s *rpc.Server) {
+		connectorv1.RegisterDialbackServiceServer(s, c)
+		connectorv1.RegisterSessionServiceServer(s, c)
+	})
 	w.mu.Lock()
 	w.services[id], w.connectors[id] = s, c
 	w.mu.Unlock()

@@ -61,6 +61,22 @@ func (m *metrics) waited(d time.Duration) { m.waits.Observe(d.Seconds()) }
 // bound is told of each request that found a private connection.
 func (m *metrics) bound() { m.reused.Add(1) }
 
+// newRestMetrics registers the metrics of REST and returns what is to be told of
+// each request.
+func newRestMetrics(to prometheus.Registerer) func(method, pattern string, status int, took time.Duration) {
+	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "dialback_frontdoor_rest_duration_seconds",
+		Help:    "REST requests, by the pattern of their path, and the class of their status. Streams count when they end.",
+		Buckets: durations,
+	}, []string{"method", "path", "status"})
+	if to != nil {
+		to.MustRegister(requests)
+	}
+	return func(method, pattern string, status int, took time.Duration) {
+		requests.WithLabelValues(method, pattern, statusClass(status)).Observe(took.Seconds())
+	}
+}
+
 // statusClass is "2xx" for 204, and "none" where the visitor was gone before an
 // answer.
 func statusClass(status int) string {

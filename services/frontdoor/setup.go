@@ -29,6 +29,13 @@ func (f *Frontdoor) listen(ctx context.Context) (err error) {
 			return fmt.Errorf("frontdoor: %w", err)
 		}
 	}
+	if f.cfg.APIListen != "" {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.cfg.APIListen)
+		if err != nil {
+			return fmt.Errorf("frontdoor: REST: %w", err)
+		}
+		f.api = f.apiListener(l)
+	}
 	if f.cfg.RelayListen != "" {
 		if f.relayed, err = ingress.Listen(ctx, f.cfg.RelayListen); err != nil {
 			return fmt.Errorf("frontdoor: relay: %w", err)
@@ -45,5 +52,8 @@ func (f *Frontdoor) closeListeners() {
 		if l != nil {
 			_ = l.Close()
 		}
+	}
+	if f.api != nil {
+		_ = f.api.Close()
 	}
 }

@@ -112,7 +112,7 @@ func (s *Server) newFrontdoor() (*frontdoor.Frontdoor, error) {
 	}
 	config := frontdoor.Default()
 	config.NodeName, config.Domain = nodeName, s.config.Domain
-	config.HTTPListen, config.TLSListen = s.config.HTTP, s.config.TLS
+	config.HTTPListen, config.TLSListen, config.APIListen = s.config.HTTP, s.config.TLS, s.config.API
 	config.Hold, config.IdleTimeout, config.AnswerTimeout = s.config.Hold, s.config.IdleTimeout, s.config.UpstreamTimeout
 	config.DrainDelay, config.DrainTimeout = 0, frontdoorDrain // no load balancer has to notice
 	for i, cert := range s.config.TLSCert {
@@ -130,6 +130,7 @@ func (s *Server) newFrontdoor() (*frontdoor.Frontdoor, error) {
 		Connector: func(string, string) (grpc.ClientConnInterface, error) {
 			return s.wires.dial(tlsconf.RoleFrontdoor, tlsconf.RoleConnector)
 		},
+		ServiceTLS: s.wires.identities[tlsconf.RoleFrontdoor].server(), PeerTLS: s.wires.identities[tlsconf.RoleFrontdoor].client(tlsconf.RoleFrontdoor),
 		ProxyTLS: proxyTLS, Control: func(c net.Conn, _ string) { s.wires.agents.hand(c) },
 		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleFrontdoor], Metrics: s.metrics,
 	})

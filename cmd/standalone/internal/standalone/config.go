@@ -22,6 +22,7 @@ type Config struct {
 
 	HTTP  string `name:"http" help:"Address for visitors in clear text." default:"127.0.0.1:7080" placeholder:"ADDR"`
 	TLS   string `name:"tls" help:"Address for agents, and for visitors by https." default:"127.0.0.1:7443" placeholder:"ADDR"`
+	API   string `name:"api" help:"Address for REST: clear text on a loopback address, else TLS with --tls-cert." default:"127.0.0.1:7082" placeholder:"ADDR"`
 	Admin string `help:"Address for dialbackctl." default:"127.0.0.1:7081" placeholder:"ADDR"`
 	Debug string `help:"Address for /metrics and /debug/pprof; none: not served. It has no access control." placeholder:"ADDR"`
 
@@ -58,7 +59,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("--domain: %w", err)
 	}
 	c.Domain = domain
-	for flag, addr := range map[string]string{"--http": c.HTTP, "--tls": c.TLS, "--admin": c.Admin, "--debug": c.Debug} {
+	for flag, addr := range map[string]string{"--http": c.HTTP, "--tls": c.TLS, "--admin": c.Admin, "--api": c.API, "--debug": c.Debug} {
 		if addr == "" && flag == "--debug" {
 			continue
 		}

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func config(data string) standalone.Config {
 	return standalone.Config{
 		Data: data, Domain: standalone.LocalDomain,
-		HTTP: "127.0.0.1:0", TLS: "127.0.0.1:0", Admin: "127.0.0.1:0",
+		HTTP: "127.0.0.1:0", TLS: "127.0.0.1:0", Admin: "127.0.0.1:0", API: "127.0.0.1:0",
 		Hold: 1, IdleTimeout: 1e9, UpstreamTimeout: 1e9,
 	}
 }

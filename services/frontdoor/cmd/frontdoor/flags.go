@@ -27,6 +27,11 @@ type flags struct {
 	Auth              string         `required:"" help:"gRPC target of auth."`
 	ProxyCert         string         `required:"" type:"path" help:"Certificate for *.proxy.<domain>, PEM with its CA. Reloaded when it changes."`
 	ProxyKey          string         `required:"" type:"path" help:"Its key, PEM."`
+	Listen            string         `default:"" help:"Where other frontdoors ask this one, host:port; empty: nowhere."`
+	Address           string         `default:"" help:"Where other frontdoors reach --listen, host:port."`
+	APIListen         string         `name:"api-listen" default:"" help:"Where REST is served, host:port: on a loopback address in clear text, else by TLS with --public-cert; empty: nowhere."`
+	APIPublic         bool           `name:"api-public" help:"Serve REST on --tls-listen as api.<domain>, too."`
+	APIRate           int            `name:"api-rate" default:"100" help:"How many REST requests one address may make a second."`
 	Hold              time.Duration  `default:"5s" help:"How long a visitor waits for an agent that is away for a moment."`
 	AnswerTimeout     time.Duration  `default:"2m" help:"How long a service may take until its answer begins; 0: for ever."`
 	IdleTimeout       time.Duration  `default:"90s" help:"How long connections are kept between two requests."`
@@ -49,6 +54,7 @@ func (f *flags) config(name string) (frontdoor.Config, error) {
 	c.TrustedProxies, c.AgentAddresses = f.TrustedProxy, f.AgentAddress
 	c.ProxyProtocolFrom = f.ProxyProtocolFrom
 	c.RelayListen, c.RelayAddress, c.RelayFrom = f.RelayListen, f.RelayAddress, f.RelayFrom
+	c.Address, c.APIListen, c.APIPublic, c.APIRate = f.Address, f.APIListen, f.APIPublic, f.APIRate
 	c.Hold, c.AnswerTimeout, c.IdleTimeout = f.Hold, f.AnswerTimeout, f.IdleTimeout
 	c.PoolFloor, c.PoolFloorRate = f.PoolFloor, f.PoolFloorRate
 	c.DrainDelay, c.DrainTimeout = f.DrainDelay, f.DrainTimeout

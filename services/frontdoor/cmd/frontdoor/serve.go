@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 
 	"google.golang.org/grpc"
 
@@ -30,7 +31,14 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
 	if err != nil {
 		return fmt.Errorf("proxy %w", err)
 	}
+	var services net.Listener
+	if f.Listen != "" {
+		if services, err = p.Listen(ctx, f.Listen); err != nil {
+			return err
+		}
+	}
 	service, err := frontdoor.New(config, frontdoor.Deps{
+		ServiceTLS: p.Identity.Server(), PeerTLS: p.Identity.Client(tlsconf.RoleFrontdoor), ServiceListener: services,
 		Registry: registry, Auth: auth, Logger: p.Log, Telemetry: p.Tracing,
 		ProxyTLS: &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: proxy.GetCertificate},
 		Connector: func(_, address string) (grpc.ClientConnInterface, error) {

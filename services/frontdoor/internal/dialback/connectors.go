@@ -135,6 +135,17 @@ func (l *Links) client(id string) connectorv1.DialbackServiceClient {
 	return nil
 }
 
+// Conns returns the connections to the connectors, by node id.
+func (l *Links) Conns() map[string]grpc.ClientConnInterface {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	conns := make(map[string]grpc.ClientConnInterface, len(l.links))
+	for id, k := range l.links {
+		conns[id] = k.conn
+	}
+	return conns
+}
+
 // keep holds the stream to a connector. It ends when ctx does, or when the
 // stream is lost and the connector is in the node table no more.
 func (l *Links) keep(ctx context.Context, k *link) {

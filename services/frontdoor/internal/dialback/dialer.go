@@ -111,6 +111,9 @@ func (d *Dialer) later(f func()) {
 	}
 }
 
+// State counts the connections of an agent: those that wait for a visitor, and all.
+func (d *Dialer) State(agent route.Agent) (idle, all int) { return d.pool.State(agent) }
+
 // Dial returns a connection of the route's agent: one that nobody needs, or a
 // new one. If ctx ends first, a connection that comes later is kept for the
 // next visitor.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"sync"
 	"time"
@@ -48,7 +50,7 @@ func (f *failure) Unwrap() error { return f.err }
 // passage is one request on a private connection, and its answer.
 type passage struct {
 	p   *private
-	req *outbound
+	req *http.Request
 	passageOptions
 	unhook  func() bool   // takes the visitor's context off
 	proceed chan struct{} // closed when a body that is held back may go; nil: there is none
@@ -67,7 +69,6 @@ type passage struct {
 type passageOptions struct {
 	answerTimeout time.Duration // from the end of the request to the answer's head; 0: no limit
 	inspect       func(*http.Response)
-	informational func(*http.Response)            // passes a 1xx answer on
 	settled       func(p *private, reusable bool) // called once, when the answer is over
 	flush         func()                          // sends the visitor what has been written for him
 }
@@ -75,7 +76,7 @@ type passageOptions struct {
 // roundTrip sends the request and reads the head of its answer. The answer's
 // body must be read to its end or closed. With an error, a *failure, the
 // connection has been given up.
-func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req, o passageOptions) (*http.Response, error) {
+func (p *private) roundTrip(ctx context.Context, req *http.Request, rq *proxyv1.Req, o passageOptions) (*http.Response, error) {
 	p.served++
 	if err := p.ex.BeginRequest(rq); err != nil {
 		p.release()
@@ -84,7 +85,7 @@ func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req,
 	g := &passage{p: p, req: req, passageOptions: o}
 	g.unhook = context.AfterFunc(ctx, func() { p.ex.Reset(proxyv1.Code_CODE_VISITOR_GONE) })
 	g.send()
-	res, err := g.receive()
+	res, err := g.receive(ctx)
 	err = g.judge(err)
 	if g.final != nil {
 		close(g.final)
@@ -115,20 +116,23 @@ func (g *passage) judge(err error) error {
 
 // send writes the request, its body beside whatever the answer does.
 func (g *passage) send() {
-	if g.req.body == nil {
+	if g.req.Body == nil || g.req.Body == http.NoBody {
 		g.sent = g.write()
 		return
 	}
-	if len(g.req.header["Expect"]) > 0 {
+	if g.req.Header.Get("Expect") != "" {
 		g.proceed, g.final = make(chan struct{}), make(chan struct{})
-		g.req.body = &gated{ReadCloser: g.req.body, open: g.proceed, deny: g.final}
+		g.req.Body = &gated{ReadCloser: g.req.Body, open: g.proceed, deny: g.final}
 	}
 	g.written = make(chan error, 1)
 	go func() { g.written <- g.write() }()
 }
 
 func (g *passage) write() error {
-	err := g.req.write(g.p.out)
+	err := g.req.Write(g.p.out)
+	if err == nil {
+		err = g.p.out.Flush()
+	}
 	var visitors *bodyError
 	switch {
 	case err == nil:
@@ -158,11 +162,12 @@ func (g *passage) await() {
 }
 
 // receive reads heads up to the final one.
-func (g *passage) receive() (*http.Response, error) {
+func (g *passage) receive(ctx context.Context) (*http.Response, error) {
+	trace := httptrace.ContextClientTrace(ctx)
 	proceeded := false
 	for range maxInformational {
 		g.p.head.left = maxReplyHead
-		res, err := http.ReadResponse(g.p.in, g.req.in)
+		res, err := http.ReadResponse(g.p.in, g.req)
 		g.p.head.left = -1
 		if err != nil {
 			return nil, err
@@ -170,7 +175,7 @@ func (g *passage) receive() (*http.Response, error) {
 		removeOwn(res.Header)
 		switch {
 		case res.StatusCode == http.StatusSwitchingProtocols:
-			if g.req.upgrade == "" {
+			if g.req.Header.Get("Upgrade") == "" {
 				return nil, errNoUpgrade
 			}
 			return res, nil
@@ -179,7 +184,11 @@ func (g *passage) receive() (*http.Response, error) {
 		case res.StatusCode >= 200:
 			return res, nil
 		}
-		g.informational(res)
+		if trace != nil && trace.Got1xxResponse != nil {
+			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
+				return nil, err
+			}
+		}
 		if res.StatusCode == http.StatusContinue && g.proceed != nil && !proceeded {
 			// Now, not before the visitor was told: reading the body would tell him again.
 			proceeded = true
@@ -201,8 +210,8 @@ func (g *passage) adopt(res *http.Response) {
 		return
 	}
 	a := &answer{ReadCloser: res.Body, passage: g, framed: framed}
-	if res.ContentLength < 0 {
-		a.surely = chunkFraming
+	if !flushedByProxy(res) {
+		a.beforeWait = g.flush
 	}
 	res.Body = a
 }
@@ -251,23 +260,19 @@ func (g *passage) stopped() bool {
 	}
 }
 
-// chunkFraming is more than stands around the bytes of a chunk.
-const chunkFraming = 32
-
 // answer is the body of an answer.
 type answer struct {
 	io.ReadCloser
 	*passage
-	framed bool
-	surely int // with more than so many bytes at hand a read does not wait
+	framed     bool
+	beforeWait func() // nil: nothing is to be done
 }
 
 // Read lets what has come go on to the visitor before it waits for more. A short
-// answer, which came whole, so leaves in one piece, and an event as soon as it is
-// there.
+// answer, which came whole, so leaves in one piece.
 func (a *answer) Read(b []byte) (int, error) {
-	if a.p.in.Buffered() <= a.surely {
-		a.flush()
+	if a.beforeWait != nil && a.p.in.Buffered() == 0 {
+		a.beforeWait()
 	}
 	n, err := a.ReadCloser.Read(b)
 	if err != nil {

@@ -28,6 +28,8 @@ type Node struct {
 	Kind  Kind
 	ID    string
 	State State
+	// Address is the "host:port" of its gRPC service; empty: it has none.
+	Address string
 	// RelayAddress is the "host:port" that takes agents' connections from
 	// frontdoors; empty: none does.
 	RelayAddress string

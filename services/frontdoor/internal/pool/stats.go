@@ -1,6 +1,10 @@
 package pool
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/dialback/dialback/services/frontdoor/internal/route"
+)
 
 // Reason is why a connection ended.
 type Reason uint8
@@ -67,6 +71,17 @@ type Stats struct {
 	Live, Idle, Fetching int
 	Asked                map[Why]uint64
 	Ended                map[Reason]uint64
+}
+
+// State counts an agent's connections: those that wait for a visitor, and all.
+func (p *Pool) State(id route.Agent) (idle, all int) {
+	s := p.shard(id.ID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.agents[id]; a != nil {
+		idle, all = a.idle.n, len(a.live)
+	}
+	return idle, all
 }
 
 // Stats returns them.

@@ -61,7 +61,7 @@ func connectorOf(n *registryv1.Node) route.Connector {
 func nodeOf(n *registryv1.Node) nodes.Node {
 	return nodes.Node{
 		Kind: nodes.Kind(n.GetKind()), ID: n.GetId(), State: nodes.State(n.GetState()),
-		RelayAddress: n.GetRelayAddress(), AgentAddresses: n.GetAgentAddresses(),
+		Address: n.GetAddress(), RelayAddress: n.GetRelayAddress(), AgentAddresses: n.GetAgentAddresses(),
 	}
 }
 

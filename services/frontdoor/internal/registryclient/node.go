@@ -21,6 +21,7 @@ var errNodeUnknown = errs.New(errs.NotFound, errs.ReasonNodeUnknown, "")
 // Entry is what the node table says of a frontdoor.
 type Entry struct {
 	ID             string
+	Address        string   // where other frontdoors ask this one; empty: nowhere
 	AgentAddresses []string // best first
 	RelayAddress   string
 	Version        string
@@ -50,7 +51,7 @@ func NewNode(conn grpc.ClientConnInterface, e Entry, log *slog.Logger) *Node {
 		stay: stay, leave: leave, gone: make(chan struct{}),
 		record: &registryv1.Node{
 			Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, State: registryv1.NodeState_NODE_STATE_READY,
-			Id: e.ID, AgentAddresses: e.AgentAddresses, RelayAddress: e.RelayAddress, Version: e.Version, Capabilities: e.Capabilities,
+			Id: e.ID, Address: e.Address, AgentAddresses: e.AgentAddresses, RelayAddress: e.RelayAddress, Version: e.Version, Capabilities: e.Capabilities,
 		},
 	}
 }
