@@ -35,6 +35,7 @@ const (
 	ReasonSuperseded        Reason = "SUPERSEDED"
 	ReasonNodeUnknown       Reason = "NODE_UNKNOWN"
 	ReasonCompacted         Reason = "COMPACTED"
+	ReasonDrainInProgress   Reason = "DRAIN_IN_PROGRESS"
 
 	ReasonEndpointNotFound Reason = "ENDPOINT_NOT_FOUND"
 	ReasonAgentOffline     Reason = "AGENT_OFFLINE"

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -22,19 +23,25 @@ const (
 type Config struct {
 	// Domain is the deployment's, canonical.
 	Domain string
-	// Park is how long a random name is kept for its tunnel after its end.
+	// Park is how long a random name, or a port, is kept for its tunnel after its end.
 	Park time.Duration
+	// Ports of TCP endpoints.
+	Ports Ports
+	// PortRest is how long a port that was given up is given to no other account,
+	// however few there are: frontdoors may route it by a copy that is that old.
+	PortRest time.Duration
 }
 
 // Directory binds and releases names.
 type Directory struct {
 	config Config
 	store  Store
+	turns  *turns
 }
 
 // New returns a directory on a store.
 func New(config Config, store Store) *Directory {
-	return &Directory{config: config, store: store}
+	return &Directory{config: config, store: store, turns: newTurns()}
 }
 
 // BindRequest asks for a name for a tunnel and attaches it through a session.
@@ -46,25 +53,34 @@ type BindRequest struct {
 	Tunnel       string
 	Name         Name
 	Service      Service
+	// Address is the agent's, for the audit.
+	Address string
 }
 
 func (r BindRequest) key() TunnelKey {
 	return TunnelKey{Account: r.Principal.Account, Agent: r.Principal.Agent, Tunnel: r.Tunnel}
 }
 
+func (r BindRequest) source() Source {
+	return Source{Actor: r.Principal.Actor(), Address: r.Address, Node: r.Node}
+}
+
 // Bind claims a name, or takes it back, and attaches it. It answers the claim.
 // A repeat by the same tunnel is the same claim, and a tunnel that asks for
 // another name moves: its old one is freed in the same transaction.
 func (d *Directory) Bind(ctx context.Context, req BindRequest) (*Claim, error) {
-	if req.Service.Protocol != ProtocolHTTP {
-		return nil, ErrOptionUnsupported.WithMessage("this deployment serves http endpoints only")
+	switch {
+	case req.Service.Protocol == ProtocolTCP && d.config.Ports.First == 0:
+		return nil, errNoPorts
+	case req.Service.Protocol != ProtocolHTTP && req.Service.Protocol != ProtocolTCP:
+		return nil, ErrOptionUnsupported.WithMessage("this deployment serves http and tcp endpoints only")
 	}
-	host, err := req.Name.resolve(d.config.Domain)
+	name, err := req.Name.resolve(req.Service.Protocol, d.config.Domain)
 	if err != nil {
 		return nil, err
 	}
-	if host != "" {
-		if err := allowed(req.Principal, host, d.config.Domain); err != nil {
+	if name != "" {
+		if err := d.mayHave(req.Principal, name); err != nil {
 			return nil, err
 		}
 	}
@@ -72,68 +88,95 @@ func (d *Directory) Bind(ctx context.Context, req BindRequest) (*Claim, error) {
 		return nil, err
 	}
 	var claim *Claim
-	err = retry(ctx, func() (err error) {
-		claim, err = d.bind(ctx, req, host)
-		return err
+	err = d.inTurn(ctx, req.Principal, func() error {
+		return retry(ctx, func() (err error) {
+			claim, err = d.bind(ctx, req, name)
+			return err
+		})
 	})
 	return claim, err
 }
 
-func (d *Directory) bind(ctx context.Context, req BindRequest, host string) (*Claim, error) {
-	tunnel, before, err := d.store.Load(ctx, req.key(), host)
+// mayHave refuses what p can never have, whoever else wants it.
+func (d *Directory) mayHave(p Principal, name string) error {
+	if err := d.eligible(name); err != nil {
+		return err
+	}
+	return granted(p, name)
+}
+
+func (d *Directory) bind(ctx context.Context, req BindRequest, name string) (*Claim, error) {
+	found, err := d.find(ctx, req, name)
 	if err != nil {
 		return nil, err
 	}
-	var old Endpoint
-	if tunnel.Hostname != "" && tunnel.Hostname != host {
-		if old, err = d.store.Endpoint(ctx, tunnel.Hostname); err != nil {
-			return nil, err
-		}
-	}
-	if host == "" {
-		if before, old, err = d.randomFor(ctx, old); err != nil {
-			return nil, err
-		}
-		if err := allowed(req.Principal, before.Hostname, d.config.Domain); err != nil {
-			return nil, err
-		}
-	}
-	first, err := decide(req, before)
+	view, old := found.view, found.old
+	first, err := d.decide(req, view.Endpoint, name == "")
 	if err != nil {
 		return nil, err
 	}
-	first.Claim.Random = first.Claim.Random || host == "" && before.Claim == nil
-	plan := Plan{Tunnel: &tunnel, Registration: req.Registration, Transitions: []Transition{first}}
-	if old.Claim.has(tunnel.Key) {
-		plan.Transitions = append(plan.Transitions, moveAway(req.Principal, old))
+	plan := Plan{
+		Tunnel: &view.Tunnel, Registration: req.Registration, Transitions: []Transition{first},
+		Usage: view.Usage, Uncount: !req.Principal.Limits.any(), Events: bindEvents(req, first),
+	}
+	if fresh := view.Endpoint.Claim == nil || view.Endpoint.Claim.Account != req.Principal.Account; fresh {
+		if err := d.unreserved(ctx, req.Principal, view, &plan); err != nil {
+			return nil, err
+		}
+	}
+	if old.Claim.has(view.Tunnel.Key) {
+		away := moveAway(req.Principal, old)
+		plan.Transitions = append(plan.Transitions, away)
+		plan.Events = append(plan.Events, endEvents(away, req.source(), "moved")...)
+	}
+	if err := within(req.Principal, plan); err != nil {
+		return nil, err
 	}
 	plan.Attach = &Attachment{
-		Hostname: before.Hostname, Generation: first.Claim.Generation,
+		Hostname: first.Claim.Hostname, Generation: first.Claim.Generation,
 		Connector: req.Node, Session: req.Session,
 	}
-	return first.Claim, d.store.Commit(ctx, plan)
+	_, err = d.store.Commit(ctx, plan)
+	return first.Claim, err
 }
 
-// randomFor returns the endpoint of a tunnel that wants a random name: the one
-// it has, if that is random, or a new one; and what is left to be freed.
-func (d *Directory) randomFor(ctx context.Context, has Endpoint) (wanted, old Endpoint, err error) {
-	if has.Claim != nil && has.Claim.Random {
-		return has, Endpoint{}, nil
+// unreserved refuses a name that is reserved for others, and has the plan hold
+// only while that is so. A name that the account has already cannot be reserved
+// for others meanwhile: a reservation is refused while somebody else has it.
+func (d *Directory) unreserved(ctx context.Context, p Principal, view View, plan *Plan) error {
+	name := view.Endpoint.Hostname
+	if err := free(p, name, d.config.Domain, view.Levels); err != nil {
+		return err
 	}
-	wanted, err = d.store.Endpoint(ctx, randomName(d.config.Domain))
-	return wanted, has, err
+	plan.Levels = view.Levels
+	if !IsWildcard(name) {
+		return nil
+	}
+	below, err := d.store.Below(ctx, name, p.Account)
+	if err != nil {
+		return err
+	}
+	if other := cmp.Or(below.Claim, below.Reservation); other != "" {
+		return taken(name, other, "%q includes %q, which belongs to another account; choose another name", name, other)
+	}
+	plan.Below = &below
+	return nil
 }
 
-// decide is the rule of ownership: what a bind makes of an endpoint.
-func decide(req BindRequest, before Endpoint) (Transition, error) {
+// decide is the rule of ownership: what a bind makes of an endpoint. chosen says
+// that the registry has chosen the name.
+func (d *Directory) decide(req BindRequest, before Endpoint, chosen bool) (Transition, error) {
 	p, claim := req.Principal, before.Claim
 	switch {
 	case claim == nil:
-		return Transition{Before: before, Claim: fresh(req, before)}, nil
+		return Transition{Before: before, Claim: fresh(req, before, chosen)}, nil
 	case claim.Account != p.Account:
-		return Transition{}, ErrNameTaken.
-			WithMessage("%q belongs to another account; choose another name", before.Hostname).
-			WithMetadata("hostname", before.Hostname)
+		if claim.Port() != 0 && chosen && d.rested(claim, p.Account) {
+			return Transition{Before: before, Claim: fresh(req, before, chosen)}, nil
+		}
+		return Transition{}, taken(before.Hostname, before.Hostname, "%q belongs to another account; choose another name", before.Hostname)
+	case claim.Agent != p.Agent && claim.Parked && claim.Port() != 0:
+		return takeOver(req, before), nil // its agent has given it up: the account has not
 	case claim.Agent != p.Agent:
 		return Transition{}, ErrNameInUse.
 			WithMessage("%q is in use by another agent of your account; stop it, or choose another name", before.Hostname).
@@ -153,12 +196,12 @@ func decide(req BindRequest, before Endpoint) (Transition, error) {
 // fresh claims a free name. The store's revision is higher than every
 // generation that the name has had: an attachment of a former owner's, written
 // again late, can never have this one.
-func fresh(req BindRequest, before Endpoint) *Claim {
+func fresh(req BindRequest, before Endpoint, chosen bool) *Claim {
 	p := req.Principal
 	return &Claim{
 		Hostname: before.Hostname, Generation: uint64(before.Revision) + 1, // #nosec G115 -- revisions are positive
 		Account: p.Account, Agent: p.Agent, Instance: p.Instance, Token: p.Token,
-		Tunnel: req.Tunnel, Service: req.Service, Revision: 1,
+		Tunnel: req.Tunnel, Service: req.Service, Revision: 1, Random: chosen,
 		Created: time.Now(), Connectors: []string{req.Node},
 	}
 }
@@ -168,8 +211,8 @@ func fresh(req BindRequest, before Endpoint) *Claim {
 func takeOver(req BindRequest, before Endpoint) Transition {
 	claim := before.Claim.clone()
 	claim.Generation++
-	claim.Parked, claim.ParkUntil = false, time.Time{}
-	claim.Instance, claim.Token, claim.Tunnel = req.Principal.Instance, req.Principal.Token, req.Tunnel
+	claim.Parked, claim.ParkedAt, claim.ParkUntil = false, time.Time{}, time.Time{}
+	claim.Agent, claim.Instance, claim.Token, claim.Tunnel = req.Principal.Agent, req.Principal.Instance, req.Principal.Token, req.Tunnel
 	claim.Connectors = []string{req.Node}
 	claim.serve(req.Service)
 	return Transition{Before: before, Claim: claim, End: true, Reason: TakenOver}
@@ -199,6 +242,22 @@ func moveAway(p Principal, old Endpoint) Transition {
 		reason = TakenOver
 	}
 	return Transition{Before: old, End: true, Reason: reason}
+}
+
+// bindEvents says who has the name now; one more way to it is no event.
+func bindEvents(req BindRequest, t Transition) []Event {
+	before := t.Before.Claim
+	switch {
+	case before == nil:
+		return []Event{tunnelEvent(Bound, t.Claim, req.source(), "")}
+	case before.Generation == t.Claim.Generation:
+		return nil
+	case before.Account != t.Claim.Account:
+		return []Event{tunnelEvent(EndedWith, before, req.source(), "given up"), tunnelEvent(Bound, t.Claim, req.source(), "")}
+	case before.Parked:
+		return []Event{tunnelEvent(Bound, t.Claim, req.source(), "")}
+	}
+	return []Event{tunnelEvent(TookOver, t.Claim, req.source(), "")}
 }
 
 // supported refuses critical options that some frontdoor that is alive does not

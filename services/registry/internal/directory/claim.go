@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -12,9 +13,12 @@ const maxConnectors = 8
 
 // Claim says who owns an endpoint.
 type Claim struct {
+	// Hostname is the endpoint's canonical name, which may be a wildcard or a port.
 	Hostname string
-	// Parked: kept for its agent until ParkUntil, served to nobody.
+	// Parked: kept for its agent since ParkedAt until ParkUntil, served to nobody.
+	// ParkedAt is zero in records of a version that did not note it.
 	Parked    bool
+	ParkedAt  time.Time
 	ParkUntil time.Time
 	// Generation rises on take-over and change of owner, and only then.
 	Generation uint64
@@ -49,8 +53,22 @@ type Service struct {
 // Protocol is an endpoint's protocol, by its number in the contract.
 type Protocol int32
 
-// ProtocolHTTP is the one protocol that can be bound.
-const ProtocolHTTP Protocol = 1
+// The protocols that can be bound.
+const (
+	ProtocolHTTP Protocol = 1
+	ProtocolTCP  Protocol = 2
+)
+
+// String is the protocol as events have it.
+func (p Protocol) String() string {
+	switch p {
+	case ProtocolHTTP:
+		return "http"
+	case ProtocolTCP:
+		return "tcp"
+	}
+	return "protocol " + strconv.Itoa(int(p))
+}
 
 // Attachment says through which session a claim can be reached.
 type Attachment struct {
@@ -72,6 +90,7 @@ const (
 	TakenOver
 	Deleted
 	Shutdown
+	Unresponsive
 )
 
 // Ended is an attachment that was ended on purpose.
@@ -93,6 +112,9 @@ func (c *Claim) Key() TunnelKey {
 
 // has reports whether the claim is the tunnel's.
 func (c *Claim) has(key TunnelKey) bool { return c != nil && c.Key() == key }
+
+// active reports whether the claim is in use: it counts against quotas.
+func (c *Claim) active() bool { return c != nil && !c.Parked }
 
 func (c *Claim) clone() *Claim {
 	copied := *c
@@ -122,3 +144,11 @@ func (s Service) equal(o Service) bool {
 	return s.Protocol == o.Protocol && bytes.Equal(s.Options, o.Options) &&
 		slices.Equal(s.Critical, o.Critical) && maps.Equal(s.Metadata, o.Metadata)
 }
+
+// Port of a TCP endpoint, 0 for a hostname.
+func (c *Claim) Port() uint16 { return PortOf(c.Hostname) }
+
+// keeps reports whether the name stays its tunnel's after an end: it was chosen
+// by the registry, or is a port, whose visitors know no name that would tell them
+// that it is somebody else's.
+func (c *Claim) keeps() bool { return c.Random || c.Port() != 0 }

@@ -39,7 +39,7 @@ func (s *interleaved) Endpoint(ctx context.Context, name string) (directory.Endp
 	return s.Store.Endpoint(ctx, name)
 }
 
-func (s *interleaved) Commit(ctx context.Context, plan directory.Plan) error {
+func (s *interleaved) Commit(ctx context.Context, plan directory.Plan) (int64, error) {
 	if f := s.meanwhile; f != nil {
 		s.meanwhile = nil
 		f()
@@ -62,7 +62,7 @@ func setUp(t *testing.T) *fixture {
 	prefix := testkit.Prefix(t)
 	etcd.KV, etcd.Lease = namespace.NewKV(etcd.KV, prefix), namespace.NewLease(etcd.Lease, prefix)
 	store := &interleaved{Store: etcdstore.New(etcd)}
-	f := &fixture{t: t, store: store, etcd: etcd, config: directory.Config{Domain: "example.com", Park: time.Hour}}
+	f := &fixture{t: t, store: store, etcd: etcd, config: directory.Config{Domain: "example.com", Park: time.Hour, Ports: directory.Ports{First: 20000, Last: 20003}, PortRest: time.Hour}}
 	f.Directory = directory.New(f.config, store)
 	f.lease = f.register("c1-abcd")
 	return f
@@ -77,7 +77,7 @@ func (f *fixture) register(id string) int64 {
 	return lease
 }
 
-func principal(agent string) directory.Principal {
+func agentOf(agent string) directory.Principal {
 	return directory.Principal{Account: "acme", Agent: agent, Instance: agent + "-instance"}
 }
 
@@ -114,7 +114,7 @@ func sessions(e directory.Endpoint) string {
 	return strings.Join(list, " ")
 }
 
-// keys returns all that is stored below a part of the registry's.
+// keys returns all that is stored below a part of the registry's, but for the history.
 func (f *fixture) keys(part string) []string {
 	f.t.Helper()
 	resp, err := f.etcd.Get(f.t.Context(), etcdstore.Prefix+part, clientv3.WithPrefix(), clientv3.WithKeysOnly())
@@ -123,7 +123,9 @@ func (f *fixture) keys(part string) []string {
 	}
 	var keys []string
 	for _, kv := range resp.Kvs {
-		keys = append(keys, strings.TrimPrefix(string(kv.Key), etcdstore.Prefix))
+		if !strings.HasPrefix(string(kv.Key), etcdstore.HistoryPrefix) {
+			keys = append(keys, strings.TrimPrefix(string(kv.Key), etcdstore.Prefix))
+		}
 	}
 	return keys
 }
@@ -131,14 +133,14 @@ func (f *fixture) keys(part string) []string {
 func TestWhatIsStored(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	p := principal("a")
+	p := agentOf("a")
 	f.bind(p, "s1", "t1", host)
 	want := "index/session/c1-abcd/s1/com/example/app index/tunnel/acme/a/t1 " +
 		"state/attach/com/example/app//c1-abcd/s1 state/claim/com/example/app state/node/connector/c1-abcd"
 	if got := strings.Join(f.keys(""), " "); got != want {
 		t.Errorf("stored: %s", got)
 	}
-	if err := f.Release(t.Context(), p, "t1", directory.Closed); err != nil {
+	if err := f.Release(t.Context(), p, "t1", directory.Closed, directory.Source{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(f.keys(""), " "); got != "state/ended state/node/connector/c1-abcd" {
@@ -154,7 +156,7 @@ func TestABindNeedsTheRegistration(t *testing.T) {
 	other, old := f.register("c2-abcd"), f.lease
 	f.lease = f.register("c1-abcd")
 	for name, lease := range map[string]int64{"another's": other, "an earlier": old, "no": 0} {
-		req := f.request(principal("a"), "s1", "t1", host)
+		req := f.request(agentOf("a"), "s1", "t1", host)
 		req.Registration = lease
 		if _, err := f.Bind(t.Context(), req); !errors.Is(err, directory.ErrNodeUnknown) {
 			t.Errorf("a bind under %s registration: %v", name, err)
@@ -163,7 +165,7 @@ func TestABindNeedsTheRegistration(t *testing.T) {
 	if got := f.endpoint(host); got.Claim != nil {
 		t.Errorf("a refused bind leaves %v", got.Claim)
 	}
-	f.bind(principal("a"), "s1", "t1", host)
+	f.bind(agentOf("a"), "s1", "t1", host)
 }
 
 func TestAcceptsOnlyWhatIsNow(t *testing.T) {

@@ -25,6 +25,18 @@ var (
 		"the node's registration has ended; register and attach again")
 	ErrEndpointNotFound = errs.New(errs.NotFound, errs.ReasonEndpointNotFound,
 		"no such endpoint")
+	ErrReservationNotFound = errs.New(errs.NotFound, errs.ReasonNotFound,
+		"no such reservation")
+	ErrReserved = errs.New(errs.AlreadyExists, errs.ReasonAlreadyExists,
+		"the name is reserved already, with other content; update that reservation")
+	ErrEtag = errs.New(errs.Aborted, errs.ReasonEtagMismatch,
+		"it has been changed since you read it; read it again")
+	ErrQuota = errs.New(errs.ResourceExhausted, errs.ReasonQuotaExceeded,
+		"the account has as much as it may; close something, or ask for a higher quota")
+	ErrDraining = errs.New(errs.FailedPrecondition, errs.ReasonDrainInProgress,
+		"another connector drains, and agents leave one connector at a time; wait for it, or force it")
+	ErrCompacted = errs.New(errs.NotFound, errs.ReasonCompacted,
+		"that far back no history is kept; begin from now")
 	ErrOverloaded = errs.New(errs.ResourceExhausted, errs.ReasonOverloaded,
 		"a bound of the registry was reached; retry later")
 	ErrUnavailable = errs.New(errs.Unavailable, errs.ReasonUnavailable,

@@ -16,7 +16,7 @@ import (
 func TestFieldsOfANewerVersionAreKept(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	p := principal("a")
+	p := agentOf("a")
 	claim := f.bind(p, "s1", "t1", host)
 	unknown := protowire.AppendString(protowire.AppendTag(nil, 999, protowire.BytesType), "newer")
 	stored := f.stored(host)

@@ -60,3 +60,19 @@ func CheckNodeID(id, name string) error {
 	}
 	return nil
 }
+
+// Beat is what a node says of itself from time to time.
+type Beat struct {
+	Kind         NodeKind
+	ID           string
+	Registration int64
+	State        NodeState
+	// PortProblems are all that there are now.
+	PortProblems []PortProblem
+}
+
+// PortProblem is a port that a frontdoor cannot listen on.
+type PortProblem struct {
+	Port    uint16
+	Problem string
+}

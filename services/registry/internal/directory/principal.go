@@ -9,10 +9,17 @@ type Principal struct {
 	// Grants of the token; nil, for a token without any: each name of the
 	// deployment's domain and no other.
 	Grants Grants
+	// Limits of the account.
+	Limits Limits
 }
+
+// Actor is p as the audit has it.
+func (p Principal) Actor() string { return "token:" + p.Token }
 
 // Grants says what a token may be used for.
 type Grants interface {
-	// AllowsHost reports whether a canonical hostname may be bound.
+	// AllowsHost reports whether a canonical hostname or wildcard may be bound.
 	AllowsHost(host string) bool
+	// AllowsPort reports whether a port may be bound.
+	AllowsPort(port uint16) bool
 }

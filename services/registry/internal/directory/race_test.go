@@ -13,10 +13,10 @@ import (
 func TestAReleaseBetweenReadAndCommit(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	p := principal("a")
+	p := agentOf("a")
 	first := f.bind(p, "s1", "t1", host)
 	f.store.meanwhile = func() {
-		if err := f.Release(t.Context(), p, "t1", directory.Closed); err != nil {
+		if err := f.Release(t.Context(), p, "t1", directory.Closed, directory.Source{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -33,10 +33,10 @@ func TestAReleaseBetweenReadAndCommit(t *testing.T) {
 func TestARivalBetweenReadAndCommit(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	rival := principal("b")
+	rival := agentOf("b")
 	rival.Account = "other"
 	f.store.meanwhile = func() { f.bind(rival, "s2", "t2", host) }
-	if _, err := f.Bind(t.Context(), f.request(principal("a"), "s1", "t1", host)); !errors.Is(err, directory.ErrNameTaken) {
+	if _, err := f.Bind(t.Context(), f.request(agentOf("a"), "s1", "t1", host)); !errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("bind: %v", err)
 	}
 	if e := f.endpoint(host); e.Claim.Account != "other" || sessions(e) != "s2" {
@@ -49,7 +49,7 @@ func TestARivalBetweenReadAndCommit(t *testing.T) {
 func TestALostRivalBetweenReadAndCommit(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	rival := principal("b")
+	rival := agentOf("b")
 	rival.Account = "other"
 	f.store.meanwhile = func() {
 		f.bind(rival, "s2", "t2", host)
@@ -57,7 +57,7 @@ func TestALostRivalBetweenReadAndCommit(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := f.Bind(t.Context(), f.request(principal("a"), "s1", "t1", host)); !errors.Is(err, directory.ErrNameTaken) {
+	if _, err := f.Bind(t.Context(), f.request(agentOf("a"), "s1", "t1", host)); !errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("bind: %v", err)
 	}
 	if e := f.endpoint(host); e.Claim == nil || e.Claim.Account != "other" {
@@ -70,7 +70,7 @@ func TestALostRivalBetweenReadAndCommit(t *testing.T) {
 func TestAnAttachmentBetweenReadAndTakeOver(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	p := principal("a")
+	p := agentOf("a")
 	f.bind(p, "s1", "t1", host)
 	next := p
 	next.Instance = "another"
@@ -85,7 +85,7 @@ func TestAnAttachmentBetweenReadAndTakeOver(t *testing.T) {
 func TestATunnelAsksForTwoNamesAtOnce(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	p := principal("a")
+	p := agentOf("a")
 	f.store.meanwhile = func() { f.bind(p, "s2", "t1", "other.example.com") }
 	f.bind(p, "s1", "t1", host)
 	if got := f.keys("state/claim/"); len(got) != 1 || got[0] != "state/claim/com/example/app" {
@@ -97,17 +97,17 @@ func TestATunnelAsksForTwoNamesAtOnce(t *testing.T) {
 func TestAReleaseOfWhatHasBecomeAnothers(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	p := principal("a")
+	p := agentOf("a")
 	f.bind(p, "s1", "t1", host)
 	f.store.between = func() {
-		if err := f.Release(t.Context(), p, "t1", directory.Closed); err != nil {
+		if err := f.Release(t.Context(), p, "t1", directory.Closed, directory.Source{}); err != nil {
 			t.Error(err)
 		}
 		other := p
 		other.Account, other.Agent = "other", "b"
 		f.bind(other, "s2", "t2", host)
 	}
-	if err := f.Release(t.Context(), p, "t1", directory.Closed); err != nil {
+	if err := f.Release(t.Context(), p, "t1", directory.Closed, directory.Source{}); err != nil {
 		t.Error(err)
 	}
 	if e := f.endpoint(host); e.Claim == nil || e.Claim.Account != "other" || sessions(e) != "s2" {
@@ -121,9 +121,9 @@ type restless struct {
 	commits int
 }
 
-func (s *restless) Commit(context.Context, directory.Plan) error {
+func (s *restless) Commit(context.Context, directory.Plan) (int64, error) {
 	s.commits++
-	return directory.ErrConflict
+	return 0, directory.ErrConflict
 }
 
 // A name that everybody changes all the time is given up, with a retry.
@@ -132,7 +132,7 @@ func TestEndlessConflicts(t *testing.T) {
 	f := setUp(t)
 	store := &restless{Store: f.store.Store}
 	d := directory.New(f.config, store)
-	if _, err := d.Bind(t.Context(), f.request(principal("a"), "s1", "t1", host)); !errors.Is(err, directory.ErrUnavailable) {
+	if _, err := d.Bind(t.Context(), f.request(agentOf("a"), "s1", "t1", host)); !errors.Is(err, directory.ErrUnavailable) {
 		t.Errorf("bind: %v", err)
 	}
 	if store.commits < 2 || store.commits > 50 {

@@ -8,17 +8,26 @@ import (
 // Store keeps what the directory decides on. Every answer is the store's own at
 // the moment of the call, never a copy's.
 type Store interface {
-	// Load reads a tunnel's entry and an endpoint; with an empty hostname, the
-	// entry alone.
-	Load(ctx context.Context, tunnel TunnelKey, hostname string) (TunnelEntry, Endpoint, error)
+	// Load reads all that is wanted, at one revision.
+	Load(ctx context.Context, want Want) (View, error)
 	// Endpoint reads one endpoint.
-	Endpoint(ctx context.Context, hostname string) (Endpoint, error)
+	Endpoint(ctx context.Context, name string) (Endpoint, error)
+	// Nearest reads the first of several endpoints that has a claim; if none has,
+	// the first.
+	Nearest(ctx context.Context, names []string) (Endpoint, error)
+	// Below reads whether another account has something below a wildcard.
+	Below(ctx context.Context, wildcard, account string) (Subtree, error)
+	// Ports reads who has which port.
+	Ports(ctx context.Context) (map[uint16]PortHolder, error)
+	// Reservations lists those of an account, of all with an empty one, by key,
+	// behind a name.
+	Reservations(ctx context.Context, account, after string, limit int) ([]*Reservation, error)
 	// Frontdoors reads all frontdoors that are alive.
 	Frontdoors(ctx context.Context) ([]Node, error)
 	// Commit makes the changes of a plan, all in one revision, if nothing that
 	// the plan was made on has changed: else ErrConflict. It is ErrNodeUnknown
-	// if an attachment's registration has ended.
-	Commit(ctx context.Context, plan Plan) error
+	// if an attachment's registration has ended. It returns the revision.
+	Commit(ctx context.Context, plan Plan) (int64, error)
 	// EndSession removes a session's attachments.
 	EndSession(ctx context.Context, connector, session string, reason CloseReason) error
 	// Reattach writes attachments under a registration, each only while its
@@ -30,8 +39,8 @@ type Store interface {
 
 	// RegisterNode enters a node under a new lease and returns the lease.
 	RegisterNode(ctx context.Context, node Node, ttl time.Duration) (int64, error)
-	// Heartbeat renews a lease and, where it differs, the node's state.
-	Heartbeat(ctx context.Context, kind NodeKind, id string, registration int64, state NodeState) error
+	// Heartbeat renews a lease and, where it differs, what the node says of itself.
+	Heartbeat(ctx context.Context, beat Beat) (drain bool, err error)
 	// DeregisterNode removes a node and what it has attached.
 	DeregisterNode(ctx context.Context, kind NodeKind, id string, registration int64) error
 }
@@ -46,14 +55,35 @@ type TunnelKey struct {
 	Tunnel  string
 }
 
-// TunnelEntry says which hostname a tunnel has, "" for none.
+// TunnelEntry says which name a tunnel has, "" for none.
 type TunnelEntry struct {
 	Key      TunnelKey
 	Hostname string
 	Version  Version
 }
 
-// Endpoint is all that the store had about a hostname at one revision.
+// Want is what Load is to read. What is empty is not read.
+type Want struct {
+	// Tunnel is whose entry is read.
+	Tunnel TunnelKey
+	// Name is the endpoint that is read, with its reservation and with what there
+	// is at the wildcards Above.
+	Name  string
+	Above []string
+	// Count: the tunnel's account has limits, and its usage is to be right.
+	Count bool
+}
+
+// View is what was read.
+type View struct {
+	Tunnel   TunnelEntry
+	Endpoint Endpoint
+	// Levels are the name's own and those above, nearest first.
+	Levels []Level
+	Usage  *Usage
+}
+
+// Endpoint is all that the store had about a name at one revision.
 type Endpoint struct {
 	Hostname string
 	// Claim is nil while the name is free.
@@ -78,6 +108,19 @@ type Plan struct {
 	Attach       *Attachment
 	Registration int64
 	Transitions  []Transition
+	// Levels and Below are what must be as they were: reservations and claims of
+	// the name and above it, and that nothing was added below a wildcard.
+	Levels []Level
+	Below  *Subtree
+	// Reserve is a reservation that changes, nil for none.
+	Reserve *ReserveChange
+	// Usage is what was read of the account whose endpoints change; nil: the
+	// store reads it. To keep it with the claims is the store's.
+	Usage *Usage
+	// Uncount: the account has no limits any more, and is not to be counted.
+	Uncount bool
+	// Events are what is written down of it.
+	Events []Event
 }
 
 // Transition turns one endpoint into another. The tunnels' entries follow the
@@ -89,4 +132,10 @@ type Transition struct {
 	// Reason with which the attachments that Before had are ended, if End is set.
 	End    bool
 	Reason CloseReason
+}
+
+// ReserveChange turns one reservation into another.
+type ReserveChange struct {
+	// Before is nil for a new one, After for one that is given up.
+	Before, After *Reservation
 }

@@ -28,7 +28,7 @@ type sweeping struct {
 // sweep has one claim, bound and lost at revision 5 of the overview.
 func sweep(t *testing.T) (*sweeping, *directory.Claim) {
 	f := setUp(t)
-	claim := f.bind(principal("a"), "s1", "t1", host)
+	claim := f.bind(agentOf("a"), "s1", "t1", host)
 	if err := f.store.EndSession(t.Context(), "c1-abcd", "s1", directory.Lost); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestTheStoreDecides(t *testing.T) {
 	t.Parallel()
 	s, claim := sweep(t)
 	s.tick(0, 0)
-	s.bind(principal("a"), "s2", "t1", host)
+	s.bind(agentOf("a"), "s2", "t1", host)
 	s.tick(grace, 0)
 	if e := s.endpoint(host); e.Claim == nil || e.Claim.Generation != claim.Generation || sessions(e) != "s2" {
 		t.Errorf("the claim is %v", e.Claim)
@@ -99,7 +99,7 @@ func TestTheAgentComesBackAtTheLastMoment(t *testing.T) {
 	t.Parallel()
 	s, claim := sweep(t)
 	s.tick(0, 0)
-	s.store.meanwhile = func() { s.bind(principal("a"), "s2", "t1", host) }
+	s.store.meanwhile = func() { s.bind(agentOf("a"), "s2", "t1", host) }
 	s.tick(grace, 0)
 	if e := s.endpoint(host); e.Claim == nil || e.Claim.Generation != claim.Generation || sessions(e) != "s2" {
 		t.Errorf("the claim is %v with the sessions %q", e.Claim, sessions(e))
@@ -111,10 +111,10 @@ func TestAnotherGenerationIsNotEnded(t *testing.T) {
 	t.Parallel()
 	s, _ := sweep(t)
 	s.tick(0, 0)
-	if err := s.Release(t.Context(), principal("a"), "t1", directory.Closed); err != nil {
+	if err := s.Release(t.Context(), agentOf("a"), "t1", directory.Closed, directory.Source{}); err != nil {
 		t.Fatal(err)
 	}
-	s.bind(principal("b"), "s2", "t2", host)
+	s.bind(agentOf("b"), "s2", "t2", host)
 	if err := s.store.EndSession(t.Context(), "c1-abcd", "s2", directory.Lost); err != nil {
 		t.Fatal(err)
 	}
@@ -127,9 +127,9 @@ func TestAnotherGenerationIsNotEnded(t *testing.T) {
 func TestParkedClaimsKeepTheirTime(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	p := principal("a")
+	p := agentOf("a")
 	claim := f.bind(p, "s1", "t1", "")
-	if err := f.Release(t.Context(), p, "t1", directory.Closed); err != nil {
+	if err := f.Release(t.Context(), p, "t1", directory.Closed, directory.Source{}); err != nil {
 		t.Fatal(err)
 	}
 	// The copy says that its time is over; the store has another hour.

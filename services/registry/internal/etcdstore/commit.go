@@ -11,29 +11,38 @@ import (
 )
 
 // Commit makes the changes of a plan in one transaction.
-func (s *Store) Commit(ctx context.Context, plan directory.Plan) error {
+func (s *Store) Commit(ctx context.Context, plan directory.Plan) (int64, error) {
 	b := &builder{keep: plan.Attach}
+	if err := s.account(ctx, plan, b); err != nil {
+		return 0, err
+	}
 	for _, t := range plan.Transitions {
 		b.transition(t)
 	}
 	b.entries(plan)
+	b.ground(plan)
+	b.reserve(plan.Reserve)
 	var otherwise []clientv3.Op
 	if plan.Attach != nil {
 		b.attach(*plan.Attach, plan.Registration)
 		otherwise = []clientv3.Op{clientv3.OpGet(nodeKey(directory.Connector, plan.Attach.Connector))}
 	}
 	b.explain()
+	b.record(plan.Events)
 	if b.err != nil {
-		return b.err
+		return 0, b.err
 	}
 	resp, err := s.txn(ctx, b.compares, b.ops, otherwise)
-	if err != nil || resp.Succeeded {
-		return err
+	if err != nil {
+		return 0, err
 	}
-	if plan.Attach != nil {
-		return conflict(resp, plan.Registration)
+	if !resp.Succeeded && plan.Attach != nil {
+		return 0, conflict(resp, plan.Registration)
 	}
-	return directory.ErrConflict
+	if !resp.Succeeded {
+		return 0, directory.ErrConflict
+	}
+	return resp.Header.Revision, nil
 }
 
 // conflict tells why a transaction under a registration failed: its last
@@ -104,13 +113,17 @@ func (b *builder) remove(a directory.Attachment, reason directory.CloseReason) {
 // entries keeps the tunnels' entries with the claims: a tunnel has an entry if
 // and only if a claim is for it.
 func (b *builder) entries(plan directory.Plan) {
-	before, after := map[directory.TunnelKey]string{}, map[directory.TunnelKey]string{}
+	type entry struct {
+		name   string
+		parked bool
+	}
+	before, after := map[directory.TunnelKey]entry{}, map[directory.TunnelKey]entry{}
 	for _, t := range plan.Transitions {
-		if t.Before.Claim != nil {
-			before[t.Before.Claim.Key()] = t.Before.Hostname
+		if c := t.Before.Claim; c != nil {
+			before[c.Key()] = entry{c.Hostname, c.Parked}
 		}
-		if t.Claim != nil {
-			after[t.Claim.Key()] = t.Claim.Hostname
+		if c := t.Claim; c != nil {
+			after[c.Key()] = entry{c.Hostname, c.Parked}
 		}
 	}
 	for key := range before {
@@ -118,11 +131,11 @@ func (b *builder) entries(plan directory.Plan) {
 			b.ops = append(b.ops, clientv3.OpDelete(tunnelKey(key)))
 		}
 	}
-	for key, host := range after {
-		if before[key] == host {
+	for key, e := range after {
+		if before[key] == e {
 			continue
 		}
-		value, err := encode(&storagev1.TunnelEntry{Hostname: host})
+		value, err := encode(&storagev1.TunnelEntry{Hostname: e.name, Parked: e.parked})
 		b.fail(err)
 		b.ops = append(b.ops, clientv3.OpPut(tunnelKey(key), value))
 	}

@@ -36,10 +36,8 @@ func claimRecord(c *directory.Claim, record *storagev1.Claim) *storagev1.Claim {
 	m.Revision, m.Random, m.TokenId = c.Revision, c.Random, c.Token
 	m.CreateTime = timestamppb.New(c.Created)
 	stored.Connectors = c.Connectors
-	stored.ParkUntil = nil
-	if !c.ParkUntil.IsZero() {
-		stored.ParkUntil = timestamppb.New(c.ParkUntil)
-	}
+	m.Port = uint32(c.Port())
+	stored.ParkUntil, stored.ParkedTime = stamp(c.ParkUntil), stamp(c.ParkedAt)
 	return stored
 }
 
@@ -60,7 +58,7 @@ func DecodeClaim(value []byte) (*directory.Claim, *storagev1.Claim, error) {
 		},
 		Revision: m.GetRevision(), Random: m.GetRandom(), Token: m.GetTokenId(),
 		Created: timeOf(m.GetCreateTime()), Connectors: stored.GetConnectors(),
-		ParkUntil: timeOf(stored.GetParkUntil()),
+		ParkUntil: timeOf(stored.GetParkUntil()), ParkedAt: timeOf(stored.GetParkedTime()),
 	}
 	return c, stored, nil
 }
@@ -130,6 +128,13 @@ func nodeOf(m *registryv1.Node) directory.Node {
 		Address: m.GetAddress(), AgentAddresses: m.GetAgentAddresses(),
 		RelayAddress: m.GetRelayAddress(), Version: m.GetVersion(), Capabilities: m.GetCapabilities(),
 	}
+}
+
+func stamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
 }
 
 func encode(m proto.Message) (string, error) {

@@ -1,7 +1,10 @@
 package etcdstore
 
 import (
+	"crypto/rand"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dialback/dialback/internal/hostname"
 	"github.com/dialback/dialback/services/registry/internal/directory"
@@ -9,7 +12,9 @@ import (
 
 // The registry's keys, all below one prefix. A name is a hostname written from
 // its root on (com/example/app), so that a domain's sub-tree is one range and
-// its ancestors are found by cutting labels; no label has a slash or a star.
+// its ancestors are found by cutting labels; no label has a slash, a star or a
+// colon. A wildcard's last label is a star (com/example/dev/*), so that it lies
+// in the sub-tree that it stands for; a port's name is tcp:<number>.
 //
 //	state/                  what replicas watch
 //	  epoch                              Epoch
@@ -17,15 +22,20 @@ import (
 //	  claim/<name>                       Claim, without a lease
 //	  attach/<name>//<connector>/<session>  Attachment, the connector's lease
 //	  node/<connector|frontdoor>/<id>    Node, the node's lease
+//	  reserve/<name>                     Reservation
 //	index/                  what only transactions read
 //	  session/<connector>/<session>/<name>  SessionEntry, the lease of its attachment
 //	  tunnel/<account>/<agent>/<tunnel>  TunnelEntry, as long as its claim
+//	  quota/<account>                    Usage, of accounts that have had a quota
+//	  reservation/<account>/<name>       empty, as long as its reservation
+//	  floor                              HistoryFloor
+//	history/<time>-<random>  History: what the transaction that wrote it did
 //
 // The empty label behind an attachment's name keeps it out of the range of the
 // names below it. One key is enough for all Ended: a watcher is given each put
-// of it, in the revision of the deletions that it explains. Free for later:
-// claim/<name>/* for wildcards, state/reserve/<name>, state/port/<number>,
-// index/quota/<account>.
+// of it, in the revision of the deletions that it explains. A history's key sorts
+// by the clock of who wrote it, which is good enough to remove the oldest ones;
+// their order is that of their revisions.
 const (
 	// Prefix is the registry's part of etcd.
 	Prefix = "/dialback/registry/"
@@ -43,12 +53,45 @@ const (
 	// NodePrefix is before each node's kind and id.
 	NodePrefix = StatePrefix + "node/"
 
-	sessionPrefix = Prefix + "index/session/"
-	tunnelPrefix  = Prefix + "index/tunnel/"
+	// ReservePrefix is before each reserved name.
+	ReservePrefix = StatePrefix + "reserve/"
+	// HistoryPrefix is before what is kept of the past.
+	HistoryPrefix = Prefix + "history/"
+	// FloorKey says up to where it is not.
+	FloorKey = Prefix + "index/floor"
+
+	sessionPrefix     = Prefix + "index/session/"
+	tunnelPrefix      = Prefix + "index/tunnel/"
+	quotaPrefix       = Prefix + "index/quota/"
+	reservationPrefix = Prefix + "index/reservation/"
 )
 
 // ClaimKey is the key of a hostname's claim.
 func ClaimKey(host string) string { return ClaimPrefix + hostname.Reversed(host) }
+
+// ReserveKey is the key of a name's reservation.
+func ReserveKey(name string) string { return ReservePrefix + hostname.Reversed(name) }
+
+// below is the sub-tree of a wildcard in the claims or reservations: the keys of
+// all names that it stands for, and its own.
+func below(prefix, wildcard string) string {
+	return prefix + hostname.Reversed(directory.Base(wildcard)) + "/"
+}
+
+func reservedBy(account, name string) string {
+	return reservationsOf(account) + hostname.Reversed(name)
+}
+
+func reservationsOf(account string) string { return reservationPrefix + account + "/" }
+
+func quotaKey(account string) string { return quotaPrefix + account }
+
+// historyKey is a new one.
+func historyKey(now time.Time) string {
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
+	return fmt.Sprintf("%s%016x-%x", HistoryPrefix, now.UnixMicro(), random)
+}
 
 // attachPrefix is before the attachments of one hostname, and of no other.
 func attachPrefix(host string) string { return AttachPrefix + hostname.Reversed(host) + "//" }
@@ -76,9 +119,12 @@ func sessionOf(key, connector string) string {
 	return session
 }
 
-func tunnelKey(k directory.TunnelKey) string {
-	return tunnelPrefix + k.Account + "/" + k.Agent + "/" + k.Tunnel
-}
+func tunnelKey(k directory.TunnelKey) string { return agentPrefix(k.Account, k.Agent) + k.Tunnel }
+
+// agentPrefix is before the tunnels of one agent, accountPrefix before those of an account.
+func agentPrefix(account, agent string) string { return accountPrefix(account) + agent + "/" }
+
+func accountPrefix(account string) string { return tunnelPrefix + account + "/" }
 
 func nodeKindPrefix(kind directory.NodeKind) string {
 	if kind == directory.Frontdoor {

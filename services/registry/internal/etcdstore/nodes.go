@@ -6,6 +6,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 
 	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
@@ -31,19 +32,30 @@ func (s *Store) RegisterNode(ctx context.Context, n directory.Node, ttl time.Dur
 }
 
 // Heartbeat renews the lease once; a registry keeps no lease alive by itself.
-func (s *Store) Heartbeat(ctx context.Context, kind directory.NodeKind, id string, registration int64, state directory.NodeState) error {
+func (s *Store) Heartbeat(ctx context.Context, beat directory.Beat) (drain bool, err error) {
 	// The number is the caller's word: it must be its own lease.
-	if _, err := s.node(ctx, kind, id, registration); err != nil {
-		return err
+	n, err := s.node(ctx, beat.Kind, beat.ID, beat.Registration)
+	if err != nil {
+		return false, err
 	}
-	if err := s.keepAlive(ctx, clientv3.LeaseID(registration)); err != nil {
-		return err
+	drain = n.stored.GetNode().GetDrainRequested()
+	if err := s.keepAlive(ctx, clientv3.LeaseID(beat.Registration)); err != nil {
+		return drain, err
 	}
-	return s.changeNode(ctx, kind, id, registration, func(n *registryv1.Node) bool {
-		changed := n.GetState() != registryv1.NodeState(state)
-		n.State = registryv1.NodeState(state)
-		return changed
+	problems := problemMessages(beat.PortProblems)
+	return drain, s.changeNode(ctx, beat.Kind, beat.ID, beat.Registration, func(n *registryv1.Node) bool {
+		said := &registryv1.Node{State: n.GetState(), PortProblems: n.GetPortProblems()}
+		n.State, n.PortProblems = registryv1.NodeState(beat.State), problems
+		return !proto.Equal(said, &registryv1.Node{State: n.State, PortProblems: n.PortProblems})
 	})
+}
+
+func problemMessages(list []directory.PortProblem) []*registryv1.PortProblem {
+	var out []*registryv1.PortProblem
+	for _, p := range list {
+		out = append(out, &registryv1.PortProblem{Port: uint32(p.Port), Problem: p.Problem})
+	}
+	return out
 }
 
 // DeregisterNode ends a node and what it has attached. One that is not there is

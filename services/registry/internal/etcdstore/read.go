@@ -3,78 +3,163 @@ package etcdstore
 import (
 	"context"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
 	"github.com/dialback/dialback/services/registry/internal/directory"
 )
 
-// Load reads a tunnel's entry and an endpoint at one revision.
-func (s *Store) Load(ctx context.Context, key directory.TunnelKey, host string) (directory.TunnelEntry, directory.Endpoint, error) {
-	ops := []clientv3.Op{clientv3.OpGet(tunnelKey(key))}
-	if host != "" {
-		ops = append(ops, endpointOps(host)...)
+// Load reads all that is wanted, at one revision.
+func (s *Store) Load(ctx context.Context, want directory.Want) (directory.View, error) {
+	var view directory.View
+	r := &reads{}
+	if want.Tunnel != (directory.TunnelKey{}) {
+		r.tunnel(want.Tunnel, &view)
 	}
-	resp, err := s.txn(ctx, nil, ops, nil)
-	if err != nil {
-		return directory.TunnelEntry{}, directory.Endpoint{}, err
+	if want.Name != "" {
+		r.endpoint(want.Name, &view.Endpoint)
+		r.levels(want, &view)
 	}
-	entry := directory.TunnelEntry{Key: key}
-	if kvs := resp.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
-		stored := &storagev1.TunnelEntry{}
-		if err := decode(kvs[0].Value, stored); err != nil {
-			return entry, directory.Endpoint{}, err
-		}
-		entry.Hostname, entry.Version = stored.GetHostname(), directory.Version(kvs[0].ModRevision)
+	if want.Count {
+		r.live(want.Tunnel, &view)
 	}
-	if host == "" {
-		return entry, directory.Endpoint{}, nil
+	if err := r.run(ctx, s); err != nil {
+		return view, err
 	}
-	endpoint, err := endpointOf(host, resp, 1)
-	return entry, endpoint, err
+	if len(view.Levels) > 0 {
+		view.Levels[0].Claim, view.Levels[0].Claimed = view.Endpoint.Claim, view.Endpoint.Version
+	}
+	if view.Usage == nil {
+		return view, nil
+	}
+	return view, s.complete(ctx, &view, want.Count, r.revision)
 }
 
 // Endpoint reads one endpoint.
-func (s *Store) Endpoint(ctx context.Context, host string) (directory.Endpoint, error) {
-	resp, err := s.txn(ctx, nil, endpointOps(host), nil)
-	if err != nil {
+func (s *Store) Endpoint(ctx context.Context, name string) (directory.Endpoint, error) {
+	return s.Nearest(ctx, []string{name})
+}
+
+// Nearest reads the first of several endpoints that has a claim; if none has, the
+// first.
+func (s *Store) Nearest(ctx context.Context, names []string) (directory.Endpoint, error) {
+	list := make([]directory.Endpoint, len(names))
+	r := &reads{}
+	for i, name := range names {
+		r.endpoint(name, &list[i])
+	}
+	if err := r.run(ctx, s); err != nil {
 		return directory.Endpoint{}, err
 	}
-	return endpointOf(host, resp, 0)
-}
-
-func endpointOps(host string) []clientv3.Op {
-	return []clientv3.Op{
-		clientv3.OpGet(ClaimKey(host)),
-		clientv3.OpGet(attachPrefix(host), clientv3.WithPrefix()),
-		clientv3.OpGet(EpochKey),
+	for _, e := range list {
+		if e.Claim != nil {
+			return e, nil
+		}
 	}
+	return list[0], nil
 }
 
-// endpointOf reads the answers to endpointOps, the first of which is at i.
-func endpointOf(host string, resp *clientv3.TxnResponse, i int) (directory.Endpoint, error) {
-	e := directory.Endpoint{Hostname: host, Revision: resp.Header.Revision}
-	if kvs := resp.Responses[i].GetResponseRange().Kvs; len(kvs) > 0 {
+// reads gathers gets, which one transaction makes, and what is done with each
+// answer.
+type reads struct {
+	ops      []clientv3.Op
+	takes    []func(kvs []*mvccpb.KeyValue) error
+	revision int64
+}
+
+func (r *reads) get(key string, take func(kvs []*mvccpb.KeyValue) error, opts ...clientv3.OpOption) {
+	r.ops = append(r.ops, clientv3.OpGet(key, opts...))
+	r.takes = append(r.takes, take)
+}
+
+func (r *reads) run(ctx context.Context, s *Store) error {
+	resp, err := s.txn(ctx, nil, r.ops, nil)
+	if err != nil {
+		return err
+	}
+	r.revision = resp.Header.Revision
+	for i, take := range r.takes {
+		if err := take(resp.Responses[i].GetResponseRange().Kvs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tunnel reads a tunnel's entry, and whether its account is counted.
+func (r *reads) tunnel(key directory.TunnelKey, view *directory.View) {
+	view.Tunnel.Key = key
+	r.get(tunnelKey(key), func(kvs []*mvccpb.KeyValue) error {
+		if len(kvs) == 0 {
+			return nil
+		}
+		stored := &storagev1.TunnelEntry{}
+		view.Tunnel.Version = directory.Version(kvs[0].ModRevision)
+		err := decode(kvs[0].Value, stored)
+		view.Tunnel.Hostname = stored.GetHostname()
+		return err
+	})
+	view.Usage = &directory.Usage{Account: key.Account, Live: map[string]int{}}
+	r.usage(view.Usage)
+}
+
+func (r *reads) endpoint(name string, e *directory.Endpoint) {
+	e.Hostname = name
+	r.claim(name, func(c *directory.Claim, record *storagev1.Claim, version directory.Version) {
+		e.Claim, e.Record, e.Version = c, record, version
+	})
+	r.get(attachPrefix(name), func(kvs []*mvccpb.KeyValue) error {
+		for _, kv := range kvs {
+			a, err := DecodeAttachment(kv.Value)
+			if err != nil {
+				return err
+			}
+			e.Attachments = append(e.Attachments, attachmentOf(a))
+		}
+		return nil
+	}, clientv3.WithPrefix())
+	r.get(EpochKey, func(kvs []*mvccpb.KeyValue) (err error) {
+		e.Revision = r.revision
+		if len(kvs) > 0 {
+			e.Epoch, err = DecodeEpoch(kvs[0].Value)
+		}
+		return err
+	})
+}
+
+func (r *reads) claim(name string, take func(*directory.Claim, *storagev1.Claim, directory.Version)) {
+	r.get(ClaimKey(name), func(kvs []*mvccpb.KeyValue) error {
+		if len(kvs) == 0 {
+			return nil
+		}
 		claim, record, err := DecodeClaim(kvs[0].Value)
-		if err != nil {
-			return e, err
+		if err == nil {
+			take(claim, record, directory.Version(kvs[0].ModRevision))
 		}
-		e.Claim, e.Record, e.Version = claim, record, directory.Version(kvs[0].ModRevision)
-	}
-	for _, kv := range resp.Responses[i+1].GetResponseRange().Kvs {
-		a, err := DecodeAttachment(kv.Value)
-		if err != nil {
-			return e, err
+		return err
+	})
+}
+
+// levels reads the name's reservation, and those and the claims above it.
+func (r *reads) levels(want directory.Want, view *directory.View) {
+	view.Levels = make([]directory.Level, 1+len(want.Above))
+	for i, name := range append([]string{want.Name}, want.Above...) {
+		l := &view.Levels[i]
+		l.Name = name
+		r.get(ReserveKey(name), func(kvs []*mvccpb.KeyValue) (err error) {
+			if len(kvs) > 0 {
+				l.Reserved = directory.Version(kvs[0].ModRevision)
+				l.Reservation, err = DecodeReservation(kvs[0])
+			}
+			return err
+		})
+		if i > 0 {
+			r.claim(name, func(c *directory.Claim, _ *storagev1.Claim, version directory.Version) {
+				l.Claim, l.Claimed = c, version
+			})
 		}
-		e.Attachments = append(e.Attachments, attachmentOf(a))
 	}
-	if kvs := resp.Responses[i+2].GetResponseRange().Kvs; len(kvs) > 0 {
-		var err error
-		if e.Epoch, err = DecodeEpoch(kvs[0].Value); err != nil {
-			return e, err
-		}
-	}
-	return e, nil
 }
 
 // DecodeEpoch reads the epoch's record.

@@ -6,7 +6,6 @@ import (
 	"google.golang.org/grpc"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
-	"github.com/dialback/dialback/internal/hostname"
 	"github.com/dialback/dialback/services/registry/internal/assertion"
 	"github.com/dialback/dialback/services/registry/internal/directory"
 )
@@ -48,7 +47,8 @@ func (s *Directory) Bind(ctx context.Context, req *registryv1.BindRequest) (*reg
 	claim, err := s.directory.Bind(ctx, directory.BindRequest{
 		Principal: principal, Node: req.GetNodeId(), Registration: req.GetRegistration(),
 		Session: req.GetSessionId(), Tunnel: req.GetTunnelId(),
-		Name: directory.Name{Hostname: req.GetHostname(), Subdomain: req.GetSubdomain()},
+		Name:    directory.Name{Hostname: req.GetHostname(), Subdomain: req.GetSubdomain(), Port: uint16(req.GetRemotePort())},
+		Address: req.GetClientAddress(),
 		Service: directory.Service{
 			Protocol: directory.Protocol(req.GetProtocol()), Options: req.GetOptions(),
 			Critical: req.GetCritical(), Metadata: req.GetMetadata(),
@@ -57,7 +57,7 @@ func (s *Directory) Bind(ctx context.Context, req *registryv1.BindRequest) (*reg
 	if err != nil {
 		return nil, err
 	}
-	return &registryv1.BindResponse{Hostname: claim.Hostname, Generation: claim.Generation}, nil
+	return &registryv1.BindResponse{Hostname: claim.Hostname, Generation: claim.Generation, Port: uint32(claim.Port())}, nil
 }
 
 // Release ends a tunnel.
@@ -66,14 +66,25 @@ func (s *Directory) Release(ctx context.Context, req *registryv1.ReleaseRequest)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(when(!isTunnelID(req.GetTunnelId()), "tunnel_id", "want 32 lower-case hexadecimal digits")); err != nil {
+	if err := check(
+		when(!isTunnelID(req.GetTunnelId()), "tunnel_id", "want 32 lower-case hexadecimal digits"),
+		when(len(req.GetClientAddress()) > maxAddress, "client_address", "too long"),
+	); err != nil {
 		return nil, err
+	}
+	by := directory.Source{Address: req.GetClientAddress()}
+	if req.GetNodeId() != "" { // a connector of a former version does not say which one it is
+		if err := directory.CheckNodeID(req.GetNodeId(), c.name); err != nil {
+			return nil, err
+		}
+		by.Node = req.GetNodeId()
 	}
 	principal, err := assertion.Verify(ctx, s.keys, req.GetAssertion(), c.name)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.directory.Release(ctx, principal, req.GetTunnelId(), directory.CloseReason(req.GetReason())); err != nil {
+	by.Actor = principal.Actor()
+	if err := s.directory.Release(ctx, principal, req.GetTunnelId(), directory.CloseReason(req.GetReason()), by); err != nil {
 		return nil, err
 	}
 	return &registryv1.ReleaseResponse{}, nil
@@ -128,7 +139,7 @@ func attachmentsOf(req *registryv1.ReattachRequest) ([]directory.Attachment, err
 	seen := map[way]bool{}
 	var list []directory.Attachment
 	for _, m := range req.GetAttachments() {
-		host, err := hostname.Normalize(m.GetHostname())
+		host, err := directory.ParseName(m.GetHostname())
 		if err != nil {
 			return nil, err
 		}
@@ -151,7 +162,7 @@ func attachmentsOf(req *registryv1.ReattachRequest) ([]directory.Attachment, err
 
 // Lookup answers one endpoint's route.
 func (s *Directory) Lookup(ctx context.Context, req *registryv1.LookupRequest) (*registryv1.LookupResponse, error) {
-	host, err := hostname.Normalize(req.GetHostname())
+	host, err := directory.ParseName(req.GetHostname())
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package grpcapi
 
 import (
+	"slices"
 	"strings"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
@@ -19,6 +20,9 @@ const (
 	maxAddresses       = 16
 	maxCapabilities    = 64
 	maxReattach        = 1000
+	maxProblems        = 64
+	maxProblem         = 200
+	maxPort            = 1<<16 - 1
 	tunnelIDLength     = 32
 	lowerHex           = "0123456789abcdef"
 	sessionIDAlphabet  = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
@@ -59,6 +63,7 @@ func checkBind(r *registryv1.BindRequest) error {
 		when(!fitsMetadata(r.GetMetadata()), "metadata", "at most 16 entries and 1 KiB"),
 		when(len(r.GetClientAddress()) > maxAddress, "client_address", "too long"),
 		when(len(r.GetHostname()) > maxHostnameInBytes || len(r.GetSubdomain()) > maxHostnameInBytes, "name", "too long"),
+		when(r.GetRemotePort() > maxPort, "remote_port", "want 1 to 65535"),
 		when(emptyName(r), "name", "a name is empty; leave it out for a random one"),
 	)
 }
@@ -66,7 +71,13 @@ func checkBind(r *registryv1.BindRequest) error {
 // emptyName holds for a name that is set and empty: an agent's mistake, which
 // must not turn into a random name.
 func emptyName(r *registryv1.BindRequest) bool {
-	return r.GetName() != nil && r.GetHostname() == "" && r.GetSubdomain() == ""
+	return r.GetName() != nil && r.GetHostname() == "" && r.GetSubdomain() == "" && r.GetRemotePort() == 0
+}
+
+func fitsProblems(list []*registryv1.PortProblem) bool {
+	return len(list) <= maxProblems && !slices.ContainsFunc(list, func(p *registryv1.PortProblem) bool {
+		return p.GetPort() == 0 || p.GetPort() > maxPort || len(p.GetProblem()) > maxProblem
+	})
 }
 
 func checkNode(n *registryv1.Node) error {

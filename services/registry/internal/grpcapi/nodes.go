@@ -13,7 +13,7 @@ import (
 // NodeStore keeps the nodes.
 type NodeStore interface {
 	RegisterNode(ctx context.Context, node directory.Node, ttl time.Duration) (int64, error)
-	Heartbeat(ctx context.Context, kind directory.NodeKind, id string, registration int64, state directory.NodeState) error
+	Heartbeat(ctx context.Context, beat directory.Beat) (drain bool, err error)
 	DeregisterNode(ctx context.Context, kind directory.NodeKind, id string, registration int64) error
 }
 
@@ -57,13 +57,20 @@ func (s *Nodes) Heartbeat(ctx context.Context, req *registryv1.HeartbeatRequest)
 		return nil, err
 	}
 	state := directory.NodeState(req.GetState())
-	if err := check(when(state != directory.Ready && state != directory.Draining, "state", "want ready or draining")); err != nil {
+	if err := check(
+		when(state != directory.Ready && state != directory.Draining, "state", "want ready or draining"),
+		when(!fitsProblems(req.GetPortProblems()), "port_problems", "at most 64, each with a port and 200 bytes"),
+	); err != nil {
 		return nil, err
 	}
-	if err := s.store.Heartbeat(ctx, c.kind, req.GetNodeId(), req.GetRegistration(), state); err != nil {
+	drain, err := s.store.Heartbeat(ctx, directory.Beat{
+		Kind: c.kind, ID: req.GetNodeId(), Registration: req.GetRegistration(), State: state,
+		PortProblems: problemsOf(req.GetPortProblems()),
+	})
+	if err != nil {
 		return nil, err
 	}
-	return &registryv1.HeartbeatResponse{LeaseTtl: durationpb.New(s.ttl)}, nil
+	return &registryv1.HeartbeatResponse{LeaseTtl: durationpb.New(s.ttl), Drain: drain}, nil
 }
 
 // DeregisterNode removes the caller.
@@ -76,4 +83,12 @@ func (s *Nodes) DeregisterNode(ctx context.Context, req *registryv1.DeregisterNo
 		return nil, err
 	}
 	return &registryv1.DeregisterNodeResponse{}, nil
+}
+
+func problemsOf(list []*registryv1.PortProblem) []directory.PortProblem {
+	var problems []directory.PortProblem
+	for _, p := range list {
+		problems = append(problems, directory.PortProblem{Port: uint16(p.GetPort()), Problem: p.GetProblem()})
+	}
+	return problems
 }

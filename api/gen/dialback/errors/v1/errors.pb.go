@@ -85,6 +85,8 @@ const (
 	Reason_REASON_NODE_UNKNOWN Reason = 48
 	// The revision asked for is compacted: take a snapshot.
 	Reason_REASON_COMPACTED Reason = 49
+	// Another connector drains, and agents leave one connector at a time; retry.
+	Reason_REASON_DRAIN_IN_PROGRESS Reason = 50
 	// No such endpoint. HTTP 404.
 	Reason_REASON_ENDPOINT_NOT_FOUND Reason = 60
 	// Known, but no session within the hold. HTTP 503.
@@ -134,6 +136,7 @@ var (
 		47: "REASON_SUPERSEDED",
 		48: "REASON_NODE_UNKNOWN",
 		49: "REASON_COMPACTED",
+		50: "REASON_DRAIN_IN_PROGRESS",
 		60: "REASON_ENDPOINT_NOT_FOUND",
 		61: "REASON_AGENT_OFFLINE",
 		62: "REASON_DIALBACK_TIMEOUT",
@@ -172,6 +175,7 @@ var (
 		"REASON_SUPERSEDED":          47,
 		"REASON_NODE_UNKNOWN":        48,
 		"REASON_COMPACTED":           49,
+		"REASON_DRAIN_IN_PROGRESS":   50,
 		"REASON_ENDPOINT_NOT_FOUND":  60,
 		"REASON_AGENT_OFFLINE":       61,
 		"REASON_DIALBACK_TIMEOUT":    62,
@@ -214,7 +218,7 @@ var File_dialback_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_dialback_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fdialback/errors/v1/errors.proto\x12\x12dialback.errors.v1*\xb6\a\n" +
+	"\x1fdialback/errors/v1/errors.proto\x12\x12dialback.errors.v1*\xd4\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x1b\n" +
@@ -244,7 +248,8 @@ const file_dialback_errors_v1_errors_proto_rawDesc = "" +
 	"\x13REASON_TUNNEL_LIMIT\x10.\x12\x15\n" +
 	"\x11REASON_SUPERSEDED\x10/\x12\x17\n" +
 	"\x13REASON_NODE_UNKNOWN\x100\x12\x14\n" +
-	"\x10REASON_COMPACTED\x101\x12\x1d\n" +
+	"\x10REASON_COMPACTED\x101\x12\x1c\n" +
+	"\x18REASON_DRAIN_IN_PROGRESS\x102\x12\x1d\n" +
 	"\x19REASON_ENDPOINT_NOT_FOUND\x10<\x12\x18\n" +
 	"\x14REASON_AGENT_OFFLINE\x10=\x12\x1b\n" +
 	"\x17REASON_DIALBACK_TIMEOUT\x10>\x12\x1b\n" +

@@ -206,7 +206,11 @@ type Node struct {
 	Synced bool `protobuf:"varint,9,opt,name=synced,proto3" json:"synced,omitempty"`
 	// "host:port" at which frontdoors hand over agents' connections to it, still
 	// encrypted; empty: it takes none.
-	RelayAddress  string `protobuf:"bytes,10,opt,name=relay_address,json=relayAddress,proto3" json:"relay_address,omitempty"`
+	RelayAddress string `protobuf:"bytes,10,opt,name=relay_address,json=relayAddress,proto3" json:"relay_address,omitempty"`
+	// An operator wants it to drain: it does so as soon as it hears of it.
+	DrainRequested bool `protobuf:"varint,11,opt,name=drain_requested,json=drainRequested,proto3" json:"drain_requested,omitempty"`
+	// A frontdoor's ports that it cannot listen on.
+	PortProblems  []*PortProblem `protobuf:"bytes,12,rep,name=port_problems,json=portProblems,proto3" json:"port_problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,9 +315,78 @@ func (x *Node) GetRelayAddress() string {
 	return ""
 }
 
+func (x *Node) GetDrainRequested() bool {
+	if x != nil {
+		return x.DrainRequested
+	}
+	return false
+}
+
+func (x *Node) GetPortProblems() []*PortProblem {
+	if x != nil {
+		return x.PortProblems
+	}
+	return nil
+}
+
+// PortProblem is a port of a TCP endpoint that a frontdoor cannot listen on.
+type PortProblem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Port  uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// What its system said, for operators. At most 200 bytes.
+	Problem       string `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortProblem) Reset() {
+	*x = PortProblem{}
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortProblem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortProblem) ProtoMessage() {}
+
+func (x *PortProblem) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortProblem.ProtoReflect.Descriptor instead.
+func (*PortProblem) Descriptor() ([]byte, []int) {
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PortProblem) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *PortProblem) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 type RegisterNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// kind, registration and synced are ignored: they are not the caller's.
+	// kind, registration, synced and drain_requested are ignored: they are not
+	// the caller's.
 	Node          *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -321,7 +394,7 @@ type RegisterNodeRequest struct {
 
 func (x *RegisterNodeRequest) Reset() {
 	*x = RegisterNodeRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[1]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +406,7 @@ func (x *RegisterNodeRequest) String() string {
 func (*RegisterNodeRequest) ProtoMessage() {}
 
 func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[1]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +419,7 @@ func (x *RegisterNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeRequest.ProtoReflect.Descriptor instead.
 func (*RegisterNodeRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{1}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RegisterNodeRequest) GetNode() *Node {
@@ -368,7 +441,7 @@ type RegisterNodeResponse struct {
 
 func (x *RegisterNodeResponse) Reset() {
 	*x = RegisterNodeResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[2]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +453,7 @@ func (x *RegisterNodeResponse) String() string {
 func (*RegisterNodeResponse) ProtoMessage() {}
 
 func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[2]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +466,7 @@ func (x *RegisterNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNodeResponse.ProtoReflect.Descriptor instead.
 func (*RegisterNodeResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{2}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RegisterNodeResponse) GetRegistration() int64 {
@@ -411,17 +484,19 @@ func (x *RegisterNodeResponse) GetLeaseTtl() *durationpb.Duration {
 }
 
 type HeartbeatRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Registration  int64                  `protobuf:"varint,2,opt,name=registration,proto3" json:"registration,omitempty"`
-	State         NodeState              `protobuf:"varint,3,opt,name=state,proto3,enum=dialback.registry.v1.NodeState" json:"state,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	NodeId       string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Registration int64                  `protobuf:"varint,2,opt,name=registration,proto3" json:"registration,omitempty"`
+	State        NodeState              `protobuf:"varint,3,opt,name=state,proto3,enum=dialback.registry.v1.NodeState" json:"state,omitempty"`
+	// All that there are now, at most 64: a frontdoor goes on trying.
+	PortProblems  []*PortProblem `protobuf:"bytes,4,rep,name=port_problems,json=portProblems,proto3" json:"port_problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[3]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +508,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[3]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +521,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{3}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HeartbeatRequest) GetNodeId() string {
@@ -470,16 +545,25 @@ func (x *HeartbeatRequest) GetState() NodeState {
 	return NodeState_NODE_STATE_UNSPECIFIED
 }
 
+func (x *HeartbeatRequest) GetPortProblems() []*PortProblem {
+	if x != nil {
+		return x.PortProblems
+	}
+	return nil
+}
+
 type HeartbeatResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	LeaseTtl      *durationpb.Duration   `protobuf:"bytes,1,opt,name=lease_ttl,json=leaseTtl,proto3" json:"lease_ttl,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	LeaseTtl *durationpb.Duration   `protobuf:"bytes,1,opt,name=lease_ttl,json=leaseTtl,proto3" json:"lease_ttl,omitempty"`
+	// An operator wants the node to drain and to end.
+	Drain         bool `protobuf:"varint,2,opt,name=drain,proto3" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[4]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +575,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[4]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +588,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{4}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HeartbeatResponse) GetLeaseTtl() *durationpb.Duration {
@@ -512,6 +596,13 @@ func (x *HeartbeatResponse) GetLeaseTtl() *durationpb.Duration {
 		return x.LeaseTtl
 	}
 	return nil
+}
+
+func (x *HeartbeatResponse) GetDrain() bool {
+	if x != nil {
+		return x.Drain
+	}
+	return false
 }
 
 type DeregisterNodeRequest struct {
@@ -524,7 +615,7 @@ type DeregisterNodeRequest struct {
 
 func (x *DeregisterNodeRequest) Reset() {
 	*x = DeregisterNodeRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[5]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +627,7 @@ func (x *DeregisterNodeRequest) String() string {
 func (*DeregisterNodeRequest) ProtoMessage() {}
 
 func (x *DeregisterNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[5]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +640,7 @@ func (x *DeregisterNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterNodeRequest.ProtoReflect.Descriptor instead.
 func (*DeregisterNodeRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{5}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DeregisterNodeRequest) GetNodeId() string {
@@ -574,7 +665,7 @@ type DeregisterNodeResponse struct {
 
 func (x *DeregisterNodeResponse) Reset() {
 	*x = DeregisterNodeResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[6]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +677,7 @@ func (x *DeregisterNodeResponse) String() string {
 func (*DeregisterNodeResponse) ProtoMessage() {}
 
 func (x *DeregisterNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[6]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +690,7 @@ func (x *DeregisterNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterNodeResponse.ProtoReflect.Descriptor instead.
 func (*DeregisterNodeResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{6}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{7}
 }
 
 type BindRequest struct {
@@ -614,6 +705,7 @@ type BindRequest struct {
 	//
 	//	*BindRequest_Hostname
 	//	*BindRequest_Subdomain
+	//	*BindRequest_RemotePort
 	Name isBindRequest_Name `protobuf_oneof:"name"`
 	// Opaque: stored and forwarded as these bytes.
 	Options       []byte            `protobuf:"bytes,8,opt,name=options,proto3" json:"options,omitempty"`
@@ -628,7 +720,7 @@ type BindRequest struct {
 
 func (x *BindRequest) Reset() {
 	*x = BindRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[7]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +732,7 @@ func (x *BindRequest) String() string {
 func (*BindRequest) ProtoMessage() {}
 
 func (x *BindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[7]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +745,7 @@ func (x *BindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindRequest.ProtoReflect.Descriptor instead.
 func (*BindRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{7}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BindRequest) GetAssertion() *v1.SignedAssertion {
@@ -716,6 +808,15 @@ func (x *BindRequest) GetSubdomain() string {
 	return ""
 }
 
+func (x *BindRequest) GetRemotePort() uint32 {
+	if x != nil {
+		if x, ok := x.Name.(*BindRequest_RemotePort); ok {
+			return x.RemotePort
+		}
+	}
+	return 0
+}
+
 func (x *BindRequest) GetOptions() []byte {
 	if x != nil {
 		return x.Options
@@ -756,6 +857,8 @@ type isBindRequest_Name interface {
 }
 
 type BindRequest_Hostname struct {
+	// A hostname, or "*.dev.example.com" for all names below dev.example.com that
+	// have no claim of their own.
 	Hostname string `protobuf:"bytes,6,opt,name=hostname,proto3,oneof"`
 }
 
@@ -763,21 +866,31 @@ type BindRequest_Subdomain struct {
 	Subdomain string `protobuf:"bytes,7,opt,name=subdomain,proto3,oneof"`
 }
 
+type BindRequest_RemotePort struct {
+	// For protocol tcp: this port and no other.
+	RemotePort uint32 `protobuf:"varint,13,opt,name=remote_port,json=remotePort,proto3,oneof"`
+}
+
 func (*BindRequest_Hostname) isBindRequest_Name() {}
 
 func (*BindRequest_Subdomain) isBindRequest_Name() {}
 
+func (*BindRequest_RemotePort) isBindRequest_Name() {}
+
 type BindResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint's name: see Claim.hostname.
+	Hostname   string `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The port of a tcp endpoint; 0: it has a hostname.
+	Port          uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BindResponse) Reset() {
 	*x = BindResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[8]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +902,7 @@ func (x *BindResponse) String() string {
 func (*BindResponse) ProtoMessage() {}
 
 func (x *BindResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[8]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +915,7 @@ func (x *BindResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindResponse.ProtoReflect.Descriptor instead.
 func (*BindResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{8}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BindResponse) GetHostname() string {
@@ -819,18 +932,28 @@ func (x *BindResponse) GetGeneration() uint64 {
 	return 0
 }
 
+func (x *BindResponse) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 type ReleaseRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Assertion     *v1.SignedAssertion    `protobuf:"bytes,1,opt,name=assertion,proto3" json:"assertion,omitempty"`
-	TunnelId      string                 `protobuf:"bytes,2,opt,name=tunnel_id,json=tunnelId,proto3" json:"tunnel_id,omitempty"`
-	Reason        v12.CloseReason        `protobuf:"varint,3,opt,name=reason,proto3,enum=dialback.agent.v1.CloseReason" json:"reason,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Assertion *v1.SignedAssertion    `protobuf:"bytes,1,opt,name=assertion,proto3" json:"assertion,omitempty"`
+	TunnelId  string                 `protobuf:"bytes,2,opt,name=tunnel_id,json=tunnelId,proto3" json:"tunnel_id,omitempty"`
+	Reason    v12.CloseReason        `protobuf:"varint,3,opt,name=reason,proto3,enum=dialback.agent.v1.CloseReason" json:"reason,omitempty"`
+	// The calling connector's node id and the agent's address, for the audit.
+	NodeId        string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	ClientAddress string `protobuf:"bytes,5,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[9]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +965,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[9]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +978,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{9}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReleaseRequest) GetAssertion() *v1.SignedAssertion {
@@ -879,6 +1002,20 @@ func (x *ReleaseRequest) GetReason() v12.CloseReason {
 	return v12.CloseReason(0)
 }
 
+func (x *ReleaseRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetClientAddress() string {
+	if x != nil {
+		return x.ClientAddress
+	}
+	return ""
+}
+
 type ReleaseResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -887,7 +1024,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[10]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1036,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[10]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1049,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{10}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{11}
 }
 
 type EndSessionRequest struct {
@@ -927,7 +1064,7 @@ type EndSessionRequest struct {
 
 func (x *EndSessionRequest) Reset() {
 	*x = EndSessionRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[11]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1076,7 @@ func (x *EndSessionRequest) String() string {
 func (*EndSessionRequest) ProtoMessage() {}
 
 func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[11]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1089,7 @@ func (x *EndSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{11}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EndSessionRequest) GetNodeId() string {
@@ -984,7 +1121,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[12]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1133,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[12]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1146,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{12}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{13}
 }
 
 type ReattachRequest struct {
@@ -1025,7 +1162,7 @@ type ReattachRequest struct {
 
 func (x *ReattachRequest) Reset() {
 	*x = ReattachRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1174,7 @@ func (x *ReattachRequest) String() string {
 func (*ReattachRequest) ProtoMessage() {}
 
 func (x *ReattachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1187,7 @@ func (x *ReattachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReattachRequest.ProtoReflect.Descriptor instead.
 func (*ReattachRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{13}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReattachRequest) GetNodeId() string {
@@ -1092,7 +1229,7 @@ type ReattachResponse struct {
 
 func (x *ReattachResponse) Reset() {
 	*x = ReattachResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1241,7 @@ func (x *ReattachResponse) String() string {
 func (*ReattachResponse) ProtoMessage() {}
 
 func (x *ReattachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1254,7 @@ func (x *ReattachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReattachResponse.ProtoReflect.Descriptor instead.
 func (*ReattachResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{14}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReattachResponse) GetSuperseded() []*Attachment {
@@ -1136,7 +1273,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1285,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1298,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{15}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LookupRequest) GetHostname() string {
@@ -1182,7 +1319,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1331,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1344,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{16}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LookupResponse) GetClaim() *Claim {
@@ -1233,9 +1370,12 @@ func (x *LookupResponse) GetPosition() *Position {
 
 // Claim says who owns an endpoint.
 type Claim struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Hostname string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	State    ClaimState             `protobuf:"varint,2,opt,name=state,proto3,enum=dialback.registry.v1.ClaimState" json:"state,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The endpoint's name, by which attachments, lookups and changes know it: a
+	// hostname, "*.<domain>" for the names below it that have no claim of their
+	// own, or "tcp:<port>".
+	Hostname string     `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	State    ClaimState `protobuf:"varint,2,opt,name=state,proto3,enum=dialback.registry.v1.ClaimState" json:"state,omitempty"`
 	// Rises only on take-over and change of owner.
 	Generation uint64       `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
 	AccountId  string       `protobuf:"bytes,4,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
@@ -1252,14 +1392,16 @@ type Claim struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	Metadata   map[string]string      `protobuf:"bytes,14,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The token that the claim was last bound with.
-	TokenId       string `protobuf:"bytes,15,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	TokenId string `protobuf:"bytes,15,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	// The port of a tcp endpoint; 0: it has a hostname.
+	Port          uint32 `protobuf:"varint,16,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1413,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1426,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{17}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Claim) GetHostname() string {
@@ -1392,6 +1534,13 @@ func (x *Claim) GetTokenId() string {
 	return ""
 }
 
+func (x *Claim) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 // Attachment says through which session a claim can be reached.
 type Attachment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1405,7 +1554,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1566,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1579,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{18}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Attachment) GetHostname() string {
@@ -1473,7 +1622,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1634,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1647,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{19}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Position) GetEpoch() uint64 {
@@ -1525,7 +1674,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1686,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1699,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{20}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchRequest) GetAfter() *Position {
@@ -1577,7 +1726,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1738,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1751,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{21}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchResponse) GetSnapshot() bool {
@@ -1645,7 +1794,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1806,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1819,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{22}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -1803,7 +1952,7 @@ type AttachmentEnded struct {
 
 func (x *AttachmentEnded) Reset() {
 	*x = AttachmentEnded{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1964,7 @@ func (x *AttachmentEnded) String() string {
 func (*AttachmentEnded) ProtoMessage() {}
 
 func (x *AttachmentEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1977,7 @@ func (x *AttachmentEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachmentEnded.ProtoReflect.Descriptor instead.
 func (*AttachmentEnded) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{23}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AttachmentEnded) GetAttachment() *Attachment {
@@ -1855,7 +2004,7 @@ type NodeRemoved struct {
 
 func (x *NodeRemoved) Reset() {
 	*x = NodeRemoved{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2016,7 @@ func (x *NodeRemoved) String() string {
 func (*NodeRemoved) ProtoMessage() {}
 
 func (x *NodeRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2029,7 @@ func (x *NodeRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRemoved.ProtoReflect.Descriptor instead.
 func (*NodeRemoved) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{24}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NodeRemoved) GetKind() NodeKind {
@@ -1901,7 +2050,7 @@ var File_dialback_registry_v1_registry_proto protoreflect.FileDescriptor
 
 const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\n" +
-	"#dialback/registry/v1/registry.proto\x12\x14dialback.registry.v1\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1bdialback/auth/v1/auth.proto\x1a\x1ddialback/proxy/v1/proxy.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x02\n" +
+	"#dialback/registry/v1/registry.proto\x12\x14dialback.registry.v1\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1bdialback/auth/v1/auth.proto\x1a\x1ddialback/proxy/v1/proxy.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x03\n" +
 	"\x04Node\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.dialback.registry.v1.NodeKindR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x125\n" +
@@ -1913,22 +2062,29 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\fregistration\x18\b \x01(\x03R\fregistration\x12\x16\n" +
 	"\x06synced\x18\t \x01(\bR\x06synced\x12#\n" +
 	"\rrelay_address\x18\n" +
-	" \x01(\tR\frelayAddress\"E\n" +
+	" \x01(\tR\frelayAddress\x12'\n" +
+	"\x0fdrain_requested\x18\v \x01(\bR\x0edrainRequested\x12F\n" +
+	"\rport_problems\x18\f \x03(\v2!.dialback.registry.v1.PortProblemR\fportProblems\";\n" +
+	"\vPortProblem\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x18\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem\"E\n" +
 	"\x13RegisterNodeRequest\x12.\n" +
 	"\x04node\x18\x01 \x01(\v2\x1a.dialback.registry.v1.NodeR\x04node\"r\n" +
 	"\x14RegisterNodeResponse\x12\"\n" +
 	"\fregistration\x18\x01 \x01(\x03R\fregistration\x126\n" +
-	"\tlease_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bleaseTtl\"\x86\x01\n" +
+	"\tlease_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bleaseTtl\"\xce\x01\n" +
 	"\x10HeartbeatRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\"\n" +
 	"\fregistration\x18\x02 \x01(\x03R\fregistration\x125\n" +
-	"\x05state\x18\x03 \x01(\x0e2\x1f.dialback.registry.v1.NodeStateR\x05state\"K\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1f.dialback.registry.v1.NodeStateR\x05state\x12F\n" +
+	"\rport_problems\x18\x04 \x03(\v2!.dialback.registry.v1.PortProblemR\fportProblems\"a\n" +
 	"\x11HeartbeatResponse\x126\n" +
-	"\tlease_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bleaseTtl\"T\n" +
+	"\tlease_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bleaseTtl\x12\x14\n" +
+	"\x05drain\x18\x02 \x01(\bR\x05drain\"T\n" +
 	"\x15DeregisterNodeRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\"\n" +
 	"\fregistration\x18\x02 \x01(\x03R\fregistration\"\x18\n" +
-	"\x16DeregisterNodeResponse\"\xad\x04\n" +
+	"\x16DeregisterNodeResponse\"\xd0\x04\n" +
 	"\vBindRequest\x12?\n" +
 	"\tassertion\x18\x01 \x01(\v2!.dialback.auth.v1.SignedAssertionR\tassertion\x12\"\n" +
 	"\fregistration\x18\x02 \x01(\x03R\fregistration\x12\x1d\n" +
@@ -1937,7 +2093,9 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\ttunnel_id\x18\x04 \x01(\tR\btunnelId\x127\n" +
 	"\bprotocol\x18\x05 \x01(\x0e2\x1b.dialback.proxy.v1.ProtocolR\bprotocol\x12\x1c\n" +
 	"\bhostname\x18\x06 \x01(\tH\x00R\bhostname\x12\x1e\n" +
-	"\tsubdomain\x18\a \x01(\tH\x00R\tsubdomain\x12\x18\n" +
+	"\tsubdomain\x18\a \x01(\tH\x00R\tsubdomain\x12!\n" +
+	"\vremote_port\x18\r \x01(\rH\x00R\n" +
+	"remotePort\x12\x18\n" +
 	"\aoptions\x18\b \x01(\fR\aoptions\x12\x1a\n" +
 	"\bcritical\x18\t \x03(\tR\bcritical\x12K\n" +
 	"\bmetadata\x18\n" +
@@ -1947,16 +2105,19 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04name\"J\n" +
+	"\x04name\"^\n" +
 	"\fBindResponse\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
-	"generation\"\xa6\x01\n" +
+	"generation\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xe6\x01\n" +
 	"\x0eReleaseRequest\x12?\n" +
 	"\tassertion\x18\x01 \x01(\v2!.dialback.auth.v1.SignedAssertionR\tassertion\x12\x1b\n" +
 	"\ttunnel_id\x18\x02 \x01(\tR\btunnelId\x126\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x1e.dialback.agent.v1.CloseReasonR\x06reason\"\x11\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1e.dialback.agent.v1.CloseReasonR\x06reason\x12\x17\n" +
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12%\n" +
+	"\x0eclient_address\x18\x05 \x01(\tR\rclientAddress\"\x11\n" +
 	"\x0fReleaseResponse\"\x83\x01\n" +
 	"\x11EndSessionRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
@@ -1978,7 +2139,7 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\x0eLookupResponse\x121\n" +
 	"\x05claim\x18\x01 \x01(\v2\x1b.dialback.registry.v1.ClaimR\x05claim\x12B\n" +
 	"\vattachments\x18\x02 \x03(\v2 .dialback.registry.v1.AttachmentR\vattachments\x12:\n" +
-	"\bposition\x18\x03 \x01(\v2\x1e.dialback.registry.v1.PositionR\bposition\"\xed\x04\n" +
+	"\bposition\x18\x03 \x01(\v2\x1e.dialback.registry.v1.PositionR\bposition\"\x81\x05\n" +
 	"\x05Claim\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x126\n" +
 	"\x05state\x18\x02 \x01(\x0e2 .dialback.registry.v1.ClaimStateR\x05state\x12\x1e\n" +
@@ -1999,7 +2160,8 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12E\n" +
 	"\bmetadata\x18\x0e \x03(\v2).dialback.registry.v1.Claim.MetadataEntryR\bmetadata\x12\x19\n" +
-	"\btoken_id\x18\x0f \x01(\tR\atokenId\x1a;\n" +
+	"\btoken_id\x18\x0f \x01(\tR\atokenId\x12\x12\n" +
+	"\x04port\x18\x10 \x01(\rR\x04port\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x01\n" +
@@ -2080,101 +2242,104 @@ func file_dialback_registry_v1_registry_proto_rawDescGZIP() []byte {
 }
 
 var file_dialback_registry_v1_registry_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_dialback_registry_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_dialback_registry_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_dialback_registry_v1_registry_proto_goTypes = []any{
 	(NodeKind)(0),                  // 0: dialback.registry.v1.NodeKind
 	(NodeState)(0),                 // 1: dialback.registry.v1.NodeState
 	(ClaimState)(0),                // 2: dialback.registry.v1.ClaimState
 	(*Node)(nil),                   // 3: dialback.registry.v1.Node
-	(*RegisterNodeRequest)(nil),    // 4: dialback.registry.v1.RegisterNodeRequest
-	(*RegisterNodeResponse)(nil),   // 5: dialback.registry.v1.RegisterNodeResponse
-	(*HeartbeatRequest)(nil),       // 6: dialback.registry.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),      // 7: dialback.registry.v1.HeartbeatResponse
-	(*DeregisterNodeRequest)(nil),  // 8: dialback.registry.v1.DeregisterNodeRequest
-	(*DeregisterNodeResponse)(nil), // 9: dialback.registry.v1.DeregisterNodeResponse
-	(*BindRequest)(nil),            // 10: dialback.registry.v1.BindRequest
-	(*BindResponse)(nil),           // 11: dialback.registry.v1.BindResponse
-	(*ReleaseRequest)(nil),         // 12: dialback.registry.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),        // 13: dialback.registry.v1.ReleaseResponse
-	(*EndSessionRequest)(nil),      // 14: dialback.registry.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),     // 15: dialback.registry.v1.EndSessionResponse
-	(*ReattachRequest)(nil),        // 16: dialback.registry.v1.ReattachRequest
-	(*ReattachResponse)(nil),       // 17: dialback.registry.v1.ReattachResponse
-	(*LookupRequest)(nil),          // 18: dialback.registry.v1.LookupRequest
-	(*LookupResponse)(nil),         // 19: dialback.registry.v1.LookupResponse
-	(*Claim)(nil),                  // 20: dialback.registry.v1.Claim
-	(*Attachment)(nil),             // 21: dialback.registry.v1.Attachment
-	(*Position)(nil),               // 22: dialback.registry.v1.Position
-	(*WatchRequest)(nil),           // 23: dialback.registry.v1.WatchRequest
-	(*WatchResponse)(nil),          // 24: dialback.registry.v1.WatchResponse
-	(*Change)(nil),                 // 25: dialback.registry.v1.Change
-	(*AttachmentEnded)(nil),        // 26: dialback.registry.v1.AttachmentEnded
-	(*NodeRemoved)(nil),            // 27: dialback.registry.v1.NodeRemoved
-	nil,                            // 28: dialback.registry.v1.BindRequest.MetadataEntry
-	nil,                            // 29: dialback.registry.v1.Claim.MetadataEntry
-	(*durationpb.Duration)(nil),    // 30: google.protobuf.Duration
-	(*v1.SignedAssertion)(nil),     // 31: dialback.auth.v1.SignedAssertion
-	(v11.Protocol)(0),              // 32: dialback.proxy.v1.Protocol
-	(v12.CloseReason)(0),           // 33: dialback.agent.v1.CloseReason
-	(*timestamppb.Timestamp)(nil),  // 34: google.protobuf.Timestamp
+	(*PortProblem)(nil),            // 4: dialback.registry.v1.PortProblem
+	(*RegisterNodeRequest)(nil),    // 5: dialback.registry.v1.RegisterNodeRequest
+	(*RegisterNodeResponse)(nil),   // 6: dialback.registry.v1.RegisterNodeResponse
+	(*HeartbeatRequest)(nil),       // 7: dialback.registry.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),      // 8: dialback.registry.v1.HeartbeatResponse
+	(*DeregisterNodeRequest)(nil),  // 9: dialback.registry.v1.DeregisterNodeRequest
+	(*DeregisterNodeResponse)(nil), // 10: dialback.registry.v1.DeregisterNodeResponse
+	(*BindRequest)(nil),            // 11: dialback.registry.v1.BindRequest
+	(*BindResponse)(nil),           // 12: dialback.registry.v1.BindResponse
+	(*ReleaseRequest)(nil),         // 13: dialback.registry.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),        // 14: dialback.registry.v1.ReleaseResponse
+	(*EndSessionRequest)(nil),      // 15: dialback.registry.v1.EndSessionRequest
+	(*EndSessionResponse)(nil),     // 16: dialback.registry.v1.EndSessionResponse
+	(*ReattachRequest)(nil),        // 17: dialback.registry.v1.ReattachRequest
+	(*ReattachResponse)(nil),       // 18: dialback.registry.v1.ReattachResponse
+	(*LookupRequest)(nil),          // 19: dialback.registry.v1.LookupRequest
+	(*LookupResponse)(nil),         // 20: dialback.registry.v1.LookupResponse
+	(*Claim)(nil),                  // 21: dialback.registry.v1.Claim
+	(*Attachment)(nil),             // 22: dialback.registry.v1.Attachment
+	(*Position)(nil),               // 23: dialback.registry.v1.Position
+	(*WatchRequest)(nil),           // 24: dialback.registry.v1.WatchRequest
+	(*WatchResponse)(nil),          // 25: dialback.registry.v1.WatchResponse
+	(*Change)(nil),                 // 26: dialback.registry.v1.Change
+	(*AttachmentEnded)(nil),        // 27: dialback.registry.v1.AttachmentEnded
+	(*NodeRemoved)(nil),            // 28: dialback.registry.v1.NodeRemoved
+	nil,                            // 29: dialback.registry.v1.BindRequest.MetadataEntry
+	nil,                            // 30: dialback.registry.v1.Claim.MetadataEntry
+	(*durationpb.Duration)(nil),    // 31: google.protobuf.Duration
+	(*v1.SignedAssertion)(nil),     // 32: dialback.auth.v1.SignedAssertion
+	(v11.Protocol)(0),              // 33: dialback.proxy.v1.Protocol
+	(v12.CloseReason)(0),           // 34: dialback.agent.v1.CloseReason
+	(*timestamppb.Timestamp)(nil),  // 35: google.protobuf.Timestamp
 }
 var file_dialback_registry_v1_registry_proto_depIdxs = []int32{
 	0,  // 0: dialback.registry.v1.Node.kind:type_name -> dialback.registry.v1.NodeKind
 	1,  // 1: dialback.registry.v1.Node.state:type_name -> dialback.registry.v1.NodeState
-	3,  // 2: dialback.registry.v1.RegisterNodeRequest.node:type_name -> dialback.registry.v1.Node
-	30, // 3: dialback.registry.v1.RegisterNodeResponse.lease_ttl:type_name -> google.protobuf.Duration
-	1,  // 4: dialback.registry.v1.HeartbeatRequest.state:type_name -> dialback.registry.v1.NodeState
-	30, // 5: dialback.registry.v1.HeartbeatResponse.lease_ttl:type_name -> google.protobuf.Duration
-	31, // 6: dialback.registry.v1.BindRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
-	32, // 7: dialback.registry.v1.BindRequest.protocol:type_name -> dialback.proxy.v1.Protocol
-	28, // 8: dialback.registry.v1.BindRequest.metadata:type_name -> dialback.registry.v1.BindRequest.MetadataEntry
-	31, // 9: dialback.registry.v1.ReleaseRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
-	33, // 10: dialback.registry.v1.ReleaseRequest.reason:type_name -> dialback.agent.v1.CloseReason
-	33, // 11: dialback.registry.v1.EndSessionRequest.reason:type_name -> dialback.agent.v1.CloseReason
-	21, // 12: dialback.registry.v1.ReattachRequest.attachments:type_name -> dialback.registry.v1.Attachment
-	21, // 13: dialback.registry.v1.ReattachResponse.superseded:type_name -> dialback.registry.v1.Attachment
-	20, // 14: dialback.registry.v1.LookupResponse.claim:type_name -> dialback.registry.v1.Claim
-	21, // 15: dialback.registry.v1.LookupResponse.attachments:type_name -> dialback.registry.v1.Attachment
-	22, // 16: dialback.registry.v1.LookupResponse.position:type_name -> dialback.registry.v1.Position
-	2,  // 17: dialback.registry.v1.Claim.state:type_name -> dialback.registry.v1.ClaimState
-	32, // 18: dialback.registry.v1.Claim.protocol:type_name -> dialback.proxy.v1.Protocol
-	34, // 19: dialback.registry.v1.Claim.create_time:type_name -> google.protobuf.Timestamp
-	29, // 20: dialback.registry.v1.Claim.metadata:type_name -> dialback.registry.v1.Claim.MetadataEntry
-	22, // 21: dialback.registry.v1.WatchRequest.after:type_name -> dialback.registry.v1.Position
-	25, // 22: dialback.registry.v1.WatchResponse.changes:type_name -> dialback.registry.v1.Change
-	22, // 23: dialback.registry.v1.WatchResponse.position:type_name -> dialback.registry.v1.Position
-	20, // 24: dialback.registry.v1.Change.claim:type_name -> dialback.registry.v1.Claim
-	21, // 25: dialback.registry.v1.Change.attachment:type_name -> dialback.registry.v1.Attachment
-	26, // 26: dialback.registry.v1.Change.attachment_ended:type_name -> dialback.registry.v1.AttachmentEnded
-	21, // 27: dialback.registry.v1.Change.attachment_vanished:type_name -> dialback.registry.v1.Attachment
-	3,  // 28: dialback.registry.v1.Change.node:type_name -> dialback.registry.v1.Node
-	27, // 29: dialback.registry.v1.Change.node_removed:type_name -> dialback.registry.v1.NodeRemoved
-	21, // 30: dialback.registry.v1.AttachmentEnded.attachment:type_name -> dialback.registry.v1.Attachment
-	33, // 31: dialback.registry.v1.AttachmentEnded.reason:type_name -> dialback.agent.v1.CloseReason
-	0,  // 32: dialback.registry.v1.NodeRemoved.kind:type_name -> dialback.registry.v1.NodeKind
-	4,  // 33: dialback.registry.v1.NodeService.RegisterNode:input_type -> dialback.registry.v1.RegisterNodeRequest
-	6,  // 34: dialback.registry.v1.NodeService.Heartbeat:input_type -> dialback.registry.v1.HeartbeatRequest
-	8,  // 35: dialback.registry.v1.NodeService.DeregisterNode:input_type -> dialback.registry.v1.DeregisterNodeRequest
-	10, // 36: dialback.registry.v1.DirectoryService.Bind:input_type -> dialback.registry.v1.BindRequest
-	12, // 37: dialback.registry.v1.DirectoryService.Release:input_type -> dialback.registry.v1.ReleaseRequest
-	14, // 38: dialback.registry.v1.DirectoryService.EndSession:input_type -> dialback.registry.v1.EndSessionRequest
-	16, // 39: dialback.registry.v1.DirectoryService.Reattach:input_type -> dialback.registry.v1.ReattachRequest
-	18, // 40: dialback.registry.v1.DirectoryService.Lookup:input_type -> dialback.registry.v1.LookupRequest
-	23, // 41: dialback.registry.v1.DirectoryService.Watch:input_type -> dialback.registry.v1.WatchRequest
-	5,  // 42: dialback.registry.v1.NodeService.RegisterNode:output_type -> dialback.registry.v1.RegisterNodeResponse
-	7,  // 43: dialback.registry.v1.NodeService.Heartbeat:output_type -> dialback.registry.v1.HeartbeatResponse
-	9,  // 44: dialback.registry.v1.NodeService.DeregisterNode:output_type -> dialback.registry.v1.DeregisterNodeResponse
-	11, // 45: dialback.registry.v1.DirectoryService.Bind:output_type -> dialback.registry.v1.BindResponse
-	13, // 46: dialback.registry.v1.DirectoryService.Release:output_type -> dialback.registry.v1.ReleaseResponse
-	15, // 47: dialback.registry.v1.DirectoryService.EndSession:output_type -> dialback.registry.v1.EndSessionResponse
-	17, // 48: dialback.registry.v1.DirectoryService.Reattach:output_type -> dialback.registry.v1.ReattachResponse
-	19, // 49: dialback.registry.v1.DirectoryService.Lookup:output_type -> dialback.registry.v1.LookupResponse
-	24, // 50: dialback.registry.v1.DirectoryService.Watch:output_type -> dialback.registry.v1.WatchResponse
-	42, // [42:51] is the sub-list for method output_type
-	33, // [33:42] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	4,  // 2: dialback.registry.v1.Node.port_problems:type_name -> dialback.registry.v1.PortProblem
+	3,  // 3: dialback.registry.v1.RegisterNodeRequest.node:type_name -> dialback.registry.v1.Node
+	31, // 4: dialback.registry.v1.RegisterNodeResponse.lease_ttl:type_name -> google.protobuf.Duration
+	1,  // 5: dialback.registry.v1.HeartbeatRequest.state:type_name -> dialback.registry.v1.NodeState
+	4,  // 6: dialback.registry.v1.HeartbeatRequest.port_problems:type_name -> dialback.registry.v1.PortProblem
+	31, // 7: dialback.registry.v1.HeartbeatResponse.lease_ttl:type_name -> google.protobuf.Duration
+	32, // 8: dialback.registry.v1.BindRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
+	33, // 9: dialback.registry.v1.BindRequest.protocol:type_name -> dialback.proxy.v1.Protocol
+	29, // 10: dialback.registry.v1.BindRequest.metadata:type_name -> dialback.registry.v1.BindRequest.MetadataEntry
+	32, // 11: dialback.registry.v1.ReleaseRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
+	34, // 12: dialback.registry.v1.ReleaseRequest.reason:type_name -> dialback.agent.v1.CloseReason
+	34, // 13: dialback.registry.v1.EndSessionRequest.reason:type_name -> dialback.agent.v1.CloseReason
+	22, // 14: dialback.registry.v1.ReattachRequest.attachments:type_name -> dialback.registry.v1.Attachment
+	22, // 15: dialback.registry.v1.ReattachResponse.superseded:type_name -> dialback.registry.v1.Attachment
+	21, // 16: dialback.registry.v1.LookupResponse.claim:type_name -> dialback.registry.v1.Claim
+	22, // 17: dialback.registry.v1.LookupResponse.attachments:type_name -> dialback.registry.v1.Attachment
+	23, // 18: dialback.registry.v1.LookupResponse.position:type_name -> dialback.registry.v1.Position
+	2,  // 19: dialback.registry.v1.Claim.state:type_name -> dialback.registry.v1.ClaimState
+	33, // 20: dialback.registry.v1.Claim.protocol:type_name -> dialback.proxy.v1.Protocol
+	35, // 21: dialback.registry.v1.Claim.create_time:type_name -> google.protobuf.Timestamp
+	30, // 22: dialback.registry.v1.Claim.metadata:type_name -> dialback.registry.v1.Claim.MetadataEntry
+	23, // 23: dialback.registry.v1.WatchRequest.after:type_name -> dialback.registry.v1.Position
+	26, // 24: dialback.registry.v1.WatchResponse.changes:type_name -> dialback.registry.v1.Change
+	23, // 25: dialback.registry.v1.WatchResponse.position:type_name -> dialback.registry.v1.Position
+	21, // 26: dialback.registry.v1.Change.claim:type_name -> dialback.registry.v1.Claim
+	22, // 27: dialback.registry.v1.Change.attachment:type_name -> dialback.registry.v1.Attachment
+	27, // 28: dialback.registry.v1.Change.attachment_ended:type_name -> dialback.registry.v1.AttachmentEnded
+	22, // 29: dialback.registry.v1.Change.attachment_vanished:type_name -> dialback.registry.v1.Attachment
+	3,  // 30: dialback.registry.v1.Change.node:type_name -> dialback.registry.v1.Node
+	28, // 31: dialback.registry.v1.Change.node_removed:type_name -> dialback.registry.v1.NodeRemoved
+	22, // 32: dialback.registry.v1.AttachmentEnded.attachment:type_name -> dialback.registry.v1.Attachment
+	34, // 33: dialback.registry.v1.AttachmentEnded.reason:type_name -> dialback.agent.v1.CloseReason
+	0,  // 34: dialback.registry.v1.NodeRemoved.kind:type_name -> dialback.registry.v1.NodeKind
+	5,  // 35: dialback.registry.v1.NodeService.RegisterNode:input_type -> dialback.registry.v1.RegisterNodeRequest
+	7,  // 36: dialback.registry.v1.NodeService.Heartbeat:input_type -> dialback.registry.v1.HeartbeatRequest
+	9,  // 37: dialback.registry.v1.NodeService.DeregisterNode:input_type -> dialback.registry.v1.DeregisterNodeRequest
+	11, // 38: dialback.registry.v1.DirectoryService.Bind:input_type -> dialback.registry.v1.BindRequest
+	13, // 39: dialback.registry.v1.DirectoryService.Release:input_type -> dialback.registry.v1.ReleaseRequest
+	15, // 40: dialback.registry.v1.DirectoryService.EndSession:input_type -> dialback.registry.v1.EndSessionRequest
+	17, // 41: dialback.registry.v1.DirectoryService.Reattach:input_type -> dialback.registry.v1.ReattachRequest
+	19, // 42: dialback.registry.v1.DirectoryService.Lookup:input_type -> dialback.registry.v1.LookupRequest
+	24, // 43: dialback.registry.v1.DirectoryService.Watch:input_type -> dialback.registry.v1.WatchRequest
+	6,  // 44: dialback.registry.v1.NodeService.RegisterNode:output_type -> dialback.registry.v1.RegisterNodeResponse
+	8,  // 45: dialback.registry.v1.NodeService.Heartbeat:output_type -> dialback.registry.v1.HeartbeatResponse
+	10, // 46: dialback.registry.v1.NodeService.DeregisterNode:output_type -> dialback.registry.v1.DeregisterNodeResponse
+	12, // 47: dialback.registry.v1.DirectoryService.Bind:output_type -> dialback.registry.v1.BindResponse
+	14, // 48: dialback.registry.v1.DirectoryService.Release:output_type -> dialback.registry.v1.ReleaseResponse
+	16, // 49: dialback.registry.v1.DirectoryService.EndSession:output_type -> dialback.registry.v1.EndSessionResponse
+	18, // 50: dialback.registry.v1.DirectoryService.Reattach:output_type -> dialback.registry.v1.ReattachResponse
+	20, // 51: dialback.registry.v1.DirectoryService.Lookup:output_type -> dialback.registry.v1.LookupResponse
+	25, // 52: dialback.registry.v1.DirectoryService.Watch:output_type -> dialback.registry.v1.WatchResponse
+	44, // [44:53] is the sub-list for method output_type
+	35, // [35:44] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_dialback_registry_v1_registry_proto_init() }
@@ -2182,11 +2347,12 @@ func file_dialback_registry_v1_registry_proto_init() {
 	if File_dialback_registry_v1_registry_proto != nil {
 		return
 	}
-	file_dialback_registry_v1_registry_proto_msgTypes[7].OneofWrappers = []any{
+	file_dialback_registry_v1_registry_proto_msgTypes[8].OneofWrappers = []any{
 		(*BindRequest_Hostname)(nil),
 		(*BindRequest_Subdomain)(nil),
+		(*BindRequest_RemotePort)(nil),
 	}
-	file_dialback_registry_v1_registry_proto_msgTypes[22].OneofWrappers = []any{
+	file_dialback_registry_v1_registry_proto_msgTypes[23].OneofWrappers = []any{
 		(*Change_Claim)(nil),
 		(*Change_ClaimRemoved)(nil),
 		(*Change_Attachment)(nil),
@@ -2201,7 +2367,7 @@ func file_dialback_registry_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_registry_v1_registry_proto_rawDesc), len(file_dialback_registry_v1_registry_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -241,7 +241,8 @@ const (
 type DirectoryServiceClient interface {
 	// Bind claims a name for a tunnel, or takes it back, and attaches it.
 	// Idempotent by (account, agent id, tunnel id). Connectors only.
-	// ALREADY_EXISTS: NAME_TAKEN or NAME_IN_USE (with RetryInfo).
+	// ALREADY_EXISTS: NAME_TAKEN (also: reserved by another account) or
+	// NAME_IN_USE (with RetryInfo). RESOURCE_EXHAUSTED: QUOTA_EXCEEDED.
 	// PERMISSION_DENIED: NAME_FORBIDDEN, NOT_GRANTED.
 	// INVALID_ARGUMENT: NAME_INVALID. FAILED_PRECONDITION: OPTION_UNSUPPORTED.
 	// NOT_FOUND: NODE_UNKNOWN. UNAVAILABLE: etcd has no quorum, retry.
@@ -257,7 +258,8 @@ type DirectoryServiceClient interface {
 	// The last call says sync_done: what the connector has not named is over.
 	// Connectors only.
 	Reattach(ctx context.Context, in *ReattachRequest, opts ...grpc.CallOption) (*ReattachResponse, error)
-	// Lookup answers one endpoint's route from etcd itself. NOT_FOUND:
+	// Lookup answers one endpoint's route from etcd itself: of the name's own
+	// claim or, if it has none, of the wildcard nearest above it. NOT_FOUND:
 	// ENDPOINT_NOT_FOUND. Frontdoors only.
 	Lookup(ctx context.Context, in *LookupRequest, opts ...grpc.CallOption) (*LookupResponse, error)
 	// Watch streams a snapshot, then changes in order. Frontdoors and connectors.
@@ -349,7 +351,8 @@ type DirectoryService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 type DirectoryServiceServer interface {
 	// Bind claims a name for a tunnel, or takes it back, and attaches it.
 	// Idempotent by (account, agent id, tunnel id). Connectors only.
-	// ALREADY_EXISTS: NAME_TAKEN or NAME_IN_USE (with RetryInfo).
+	// ALREADY_EXISTS: NAME_TAKEN (also: reserved by another account) or
+	// NAME_IN_USE (with RetryInfo). RESOURCE_EXHAUSTED: QUOTA_EXCEEDED.
 	// PERMISSION_DENIED: NAME_FORBIDDEN, NOT_GRANTED.
 	// INVALID_ARGUMENT: NAME_INVALID. FAILED_PRECONDITION: OPTION_UNSUPPORTED.
 	// NOT_FOUND: NODE_UNKNOWN. UNAVAILABLE: etcd has no quorum, retry.
@@ -365,7 +368,8 @@ type DirectoryServiceServer interface {
 	// The last call says sync_done: what the connector has not named is over.
 	// Connectors only.
 	Reattach(context.Context, *ReattachRequest) (*ReattachResponse, error)
-	// Lookup answers one endpoint's route from etcd itself. NOT_FOUND:
+	// Lookup answers one endpoint's route from etcd itself: of the name's own
+	// claim or, if it has none, of the wildcard nearest above it. NOT_FOUND:
 	// ENDPOINT_NOT_FOUND. Frontdoors only.
 	Lookup(context.Context, *LookupRequest) (*LookupResponse, error)
 	// Watch streams a snapshot, then changes in order. Frontdoors and connectors.

@@ -12,6 +12,7 @@
 package storagev1
 
 import (
+	v11 "github.com/dialback/dialback/api/gen/dialback/audit/v1"
 	v1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -36,7 +37,9 @@ type Claim struct {
 	// shown by an assertion, latest last. Only these may attach again without one.
 	Connectors []string `protobuf:"bytes,2,rep,name=connectors,proto3" json:"connectors,omitempty"`
 	// A parked claim: until when it is kept.
-	ParkUntil     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=park_until,json=parkUntil,proto3" json:"park_until,omitempty"`
+	ParkUntil *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=park_until,json=parkUntil,proto3" json:"park_until,omitempty"`
+	// A parked claim: since when. A port rests before a stranger gets it.
+	ParkedTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=parked_time,json=parkedTime,proto3" json:"parked_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -88,6 +91,13 @@ func (x *Claim) GetConnectors() []string {
 func (x *Claim) GetParkUntil() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ParkUntil
+	}
+	return nil
+}
+
+func (x *Claim) GetParkedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ParkedTime
 	}
 	return nil
 }
@@ -184,8 +194,10 @@ func (x *SessionEntry) GetHostname() string {
 
 // TunnelEntry says which hostname a tunnel has.
 type TunnelEntry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Hostname string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// The claim is parked: it does not count against quotas.
+	Parked        bool `protobuf:"varint,2,opt,name=parked,proto3" json:"parked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -227,6 +239,216 @@ func (x *TunnelEntry) GetHostname() string {
 	return ""
 }
 
+func (x *TunnelEntry) GetParked() bool {
+	if x != nil {
+		return x.Parked
+	}
+	return false
+}
+
+// Reservation is the record of a reserved name.
+type Reservation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without its etag, which is the record's revision.
+	Reservation   *v1.Reservation `protobuf:"bytes,1,opt,name=reservation,proto3" json:"reservation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reservation) Reset() {
+	*x = Reservation{}
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reservation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reservation) ProtoMessage() {}
+
+func (x *Reservation) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
+func (*Reservation) Descriptor() ([]byte, []int) {
+	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Reservation) GetReservation() *v1.Reservation {
+	if x != nil {
+		return x.Reservation
+	}
+	return nil
+}
+
+// Usage is what an account has in use. There is one of each account that has
+// had a quota; it changes in the transactions that change what it counts.
+type Usage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False: not counted yet. Whoever changes what is counted writes the record
+	// nevertheless, so that a count in progress notices.
+	Counted   bool   `protobuf:"varint,1,opt,name=counted,proto3" json:"counted,omitempty"`
+	Endpoints uint32 `protobuf:"varint,2,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// Distinct agents that have an endpoint.
+	Agents        uint32 `protobuf:"varint,3,opt,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Usage) GetCounted() bool {
+	if x != nil {
+		return x.Counted
+	}
+	return false
+}
+
+func (x *Usage) GetEndpoints() uint32 {
+	if x != nil {
+		return x.Endpoints
+	}
+	return 0
+}
+
+func (x *Usage) GetAgents() uint32 {
+	if x != nil {
+		return x.Agents
+	}
+	return 0
+}
+
+// History is what one transaction did.
+type History struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without their revision, which is the record's.
+	Events        []*v11.Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *History) Reset() {
+	*x = History{}
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *History) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*History) ProtoMessage() {}
+
+func (x *History) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use History.ProtoReflect.Descriptor instead.
+func (*History) Descriptor() ([]byte, []int) {
+	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *History) GetEvents() []*v11.Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// HistoryFloor says what is not kept any more.
+type HistoryFloor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the revisions after it nothing is missing.
+	Revision      int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryFloor) Reset() {
+	*x = HistoryFloor{}
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryFloor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryFloor) ProtoMessage() {}
+
+func (x *HistoryFloor) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryFloor.ProtoReflect.Descriptor instead.
+func (*HistoryFloor) Descriptor() ([]byte, []int) {
+	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *HistoryFloor) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // Node is the record of a connector or frontdoor. Its etcd lease is the node's.
 type Node struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -237,7 +459,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[4]
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +471,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[4]
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +484,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{4}
+	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Node) GetNode() *v1.Node {
@@ -283,7 +505,7 @@ type Ended struct {
 
 func (x *Ended) Reset() {
 	*x = Ended{}
-	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[5]
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -295,7 +517,7 @@ func (x *Ended) String() string {
 func (*Ended) ProtoMessage() {}
 
 func (x *Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[5]
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -308,7 +530,7 @@ func (x *Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ended.ProtoReflect.Descriptor instead.
 func (*Ended) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{5}
+	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ended) GetAttachments() []*v1.AttachmentEnded {
@@ -328,7 +550,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -340,7 +562,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_dialback_registry_storage_v1_storage_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -353,7 +575,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{6}
+	return file_dialback_registry_storage_v1_storage_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Epoch) GetNumber() uint64 {
@@ -367,23 +589,36 @@ var File_dialback_registry_storage_v1_storage_proto protoreflect.FileDescriptor
 
 const file_dialback_registry_storage_v1_storage_proto_rawDesc = "" +
 	"\n" +
-	"*dialback/registry/storage/v1/storage.proto\x12\x1cdialback.registry.storage.v1\x1a#dialback/registry/v1/registry.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x01\n" +
+	"*dialback/registry/storage/v1/storage.proto\x12\x1cdialback.registry.storage.v1\x1a\x1ddialback/audit/v1/audit.proto\x1a#dialback/registry/v1/registry.proto\x1a&dialback/registry/v1/reservation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n" +
 	"\x05Claim\x121\n" +
 	"\x05claim\x18\x01 \x01(\v2\x1b.dialback.registry.v1.ClaimR\x05claim\x12\x1e\n" +
 	"\n" +
 	"connectors\x18\x02 \x03(\tR\n" +
 	"connectors\x129\n" +
 	"\n" +
-	"park_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tparkUntil\"N\n" +
+	"park_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tparkUntil\x12;\n" +
+	"\vparked_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"parkedTime\"N\n" +
 	"\n" +
 	"Attachment\x12@\n" +
 	"\n" +
 	"attachment\x18\x01 \x01(\v2 .dialback.registry.v1.AttachmentR\n" +
 	"attachment\"*\n" +
 	"\fSessionEntry\x12\x1a\n" +
-	"\bhostname\x18\x01 \x01(\tR\bhostname\")\n" +
+	"\bhostname\x18\x01 \x01(\tR\bhostname\"A\n" +
 	"\vTunnelEntry\x12\x1a\n" +
-	"\bhostname\x18\x01 \x01(\tR\bhostname\"6\n" +
+	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x16\n" +
+	"\x06parked\x18\x02 \x01(\bR\x06parked\"R\n" +
+	"\vReservation\x12C\n" +
+	"\vreservation\x18\x01 \x01(\v2!.dialback.registry.v1.ReservationR\vreservation\"W\n" +
+	"\x05Usage\x12\x18\n" +
+	"\acounted\x18\x01 \x01(\bR\acounted\x12\x1c\n" +
+	"\tendpoints\x18\x02 \x01(\rR\tendpoints\x12\x16\n" +
+	"\x06agents\x18\x03 \x01(\rR\x06agents\";\n" +
+	"\aHistory\x120\n" +
+	"\x06events\x18\x01 \x03(\v2\x18.dialback.audit.v1.EventR\x06events\"*\n" +
+	"\fHistoryFloor\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"6\n" +
 	"\x04Node\x12.\n" +
 	"\x04node\x18\x01 \x01(\v2\x1a.dialback.registry.v1.NodeR\x04node\"P\n" +
 	"\x05Ended\x12G\n" +
@@ -404,32 +639,41 @@ func file_dialback_registry_storage_v1_storage_proto_rawDescGZIP() []byte {
 	return file_dialback_registry_storage_v1_storage_proto_rawDescData
 }
 
-var file_dialback_registry_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_dialback_registry_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_dialback_registry_storage_v1_storage_proto_goTypes = []any{
 	(*Claim)(nil),                 // 0: dialback.registry.storage.v1.Claim
 	(*Attachment)(nil),            // 1: dialback.registry.storage.v1.Attachment
 	(*SessionEntry)(nil),          // 2: dialback.registry.storage.v1.SessionEntry
 	(*TunnelEntry)(nil),           // 3: dialback.registry.storage.v1.TunnelEntry
-	(*Node)(nil),                  // 4: dialback.registry.storage.v1.Node
-	(*Ended)(nil),                 // 5: dialback.registry.storage.v1.Ended
-	(*Epoch)(nil),                 // 6: dialback.registry.storage.v1.Epoch
-	(*v1.Claim)(nil),              // 7: dialback.registry.v1.Claim
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*v1.Attachment)(nil),         // 9: dialback.registry.v1.Attachment
-	(*v1.Node)(nil),               // 10: dialback.registry.v1.Node
-	(*v1.AttachmentEnded)(nil),    // 11: dialback.registry.v1.AttachmentEnded
+	(*Reservation)(nil),           // 4: dialback.registry.storage.v1.Reservation
+	(*Usage)(nil),                 // 5: dialback.registry.storage.v1.Usage
+	(*History)(nil),               // 6: dialback.registry.storage.v1.History
+	(*HistoryFloor)(nil),          // 7: dialback.registry.storage.v1.HistoryFloor
+	(*Node)(nil),                  // 8: dialback.registry.storage.v1.Node
+	(*Ended)(nil),                 // 9: dialback.registry.storage.v1.Ended
+	(*Epoch)(nil),                 // 10: dialback.registry.storage.v1.Epoch
+	(*v1.Claim)(nil),              // 11: dialback.registry.v1.Claim
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*v1.Attachment)(nil),         // 13: dialback.registry.v1.Attachment
+	(*v1.Reservation)(nil),        // 14: dialback.registry.v1.Reservation
+	(*v11.Event)(nil),             // 15: dialback.audit.v1.Event
+	(*v1.Node)(nil),               // 16: dialback.registry.v1.Node
+	(*v1.AttachmentEnded)(nil),    // 17: dialback.registry.v1.AttachmentEnded
 }
 var file_dialback_registry_storage_v1_storage_proto_depIdxs = []int32{
-	7,  // 0: dialback.registry.storage.v1.Claim.claim:type_name -> dialback.registry.v1.Claim
-	8,  // 1: dialback.registry.storage.v1.Claim.park_until:type_name -> google.protobuf.Timestamp
-	9,  // 2: dialback.registry.storage.v1.Attachment.attachment:type_name -> dialback.registry.v1.Attachment
-	10, // 3: dialback.registry.storage.v1.Node.node:type_name -> dialback.registry.v1.Node
-	11, // 4: dialback.registry.storage.v1.Ended.attachments:type_name -> dialback.registry.v1.AttachmentEnded
-	5,  // [5:5] is the sub-list for method output_type
-	5,  // [5:5] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	11, // 0: dialback.registry.storage.v1.Claim.claim:type_name -> dialback.registry.v1.Claim
+	12, // 1: dialback.registry.storage.v1.Claim.park_until:type_name -> google.protobuf.Timestamp
+	12, // 2: dialback.registry.storage.v1.Claim.parked_time:type_name -> google.protobuf.Timestamp
+	13, // 3: dialback.registry.storage.v1.Attachment.attachment:type_name -> dialback.registry.v1.Attachment
+	14, // 4: dialback.registry.storage.v1.Reservation.reservation:type_name -> dialback.registry.v1.Reservation
+	15, // 5: dialback.registry.storage.v1.History.events:type_name -> dialback.audit.v1.Event
+	16, // 6: dialback.registry.storage.v1.Node.node:type_name -> dialback.registry.v1.Node
+	17, // 7: dialback.registry.storage.v1.Ended.attachments:type_name -> dialback.registry.v1.AttachmentEnded
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_dialback_registry_storage_v1_storage_proto_init() }
@@ -443,7 +687,7 @@ func file_dialback_registry_storage_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_registry_storage_v1_storage_proto_rawDesc), len(file_dialback_registry_storage_v1_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

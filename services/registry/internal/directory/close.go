@@ -1,0 +1,37 @@
+package directory
+
+import "context"
+
+// Tunnel answers an endpoint that has a claim, parked or not, if it is the
+// caller's to see.
+func (d *Directory) Tunnel(ctx context.Context, by Caller, name string) (Endpoint, error) {
+	name, err := ParseName(name)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	e, err := d.store.Endpoint(ctx, name)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	if e.Claim == nil || !by.Sees(e.Claim.Account) {
+		return Endpoint{}, ErrEndpointNotFound.WithMessage("there is no tunnel %q", name)
+	}
+	return e, nil
+}
+
+// Close ends a tunnel for good: claim and attachments in one transaction, and
+// whoever holds a session of it hears that an operator did it. A parked one is
+// forgotten: its name is free.
+func (d *Directory) Close(ctx context.Context, by Caller, name string) error {
+	return retry(ctx, func() error {
+		before, err := d.Tunnel(ctx, by, name)
+		if err != nil {
+			return err
+		}
+		t := Transition{Before: before, End: true, Reason: Deleted}
+		if before.Claim.active() {
+			t = d.end(before, Deleted)
+		}
+		return d.finish(ctx, t, by.source(), Deleted.String())
+	})
+}
