@@ -93,7 +93,7 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 	c.keeper = credentials.New(deps.Auth, c.table, log)
 	c.spans = spans.New(deps.SpanExporter, c.keeper.TraceKey, log)
 	c.control = control.New(control.Config{
-		ConnectorID: c.nodeID, HTTPPort: cfg.PublicHTTPPort, HTTPSPort: cfg.PublicHTTPSPort,
+		ConnectorID: c.nodeID, HTTPPort: cfg.PublicHTTPPort, HTTPSPort: cfg.PublicHTTPSPort, Domain: cfg.Domain,
 		Pings: cfg.pings(), ProxyCAPins: pins(cfg), Banner: cfg.Banner, MaxTunnels: cfg.MaxTunnels,
 	}, control.Deps{Table: c.table, Keeper: c.keeper, Directory: c.names, Spans: c.spans, Logger: log})
 	c.agents = c.control.GRPC(deps.AgentTLS)

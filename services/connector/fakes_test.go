@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
+	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
 )
@@ -243,7 +245,11 @@ func (r *fakeRegistry) Bind(ctx context.Context, req *registryv1.BindRequest) (*
 		return nil, errNodeUnknown
 	}
 	r.binds = append(r.binds, req)
-	host := req.GetHostname()
+	host, port := req.GetHostname(), req.GetRemotePort()
+	if req.GetProtocol() == proxyv1.Protocol_PROTOCOL_TCP {
+		port = cmp.Or(port, 20001)
+		host = fmt.Sprintf("tcp:%d", port)
+	}
 	switch {
 	case host == "taken.example.com":
 		return nil, errNameTaken
@@ -255,7 +261,7 @@ func (r *fakeRegistry) Bind(ctx context.Context, req *registryv1.BindRequest) (*
 	if r.claims[host] == 0 {
 		r.claims[host] = 1
 	}
-	return &registryv1.BindResponse{Hostname: host, Generation: r.claims[host]}, nil
+	return &registryv1.BindResponse{Hostname: host, Port: port, Generation: r.claims[host]}, nil
 }
 
 func (r *fakeRegistry) Release(_ context.Context, req *registryv1.ReleaseRequest) (*registryv1.ReleaseResponse, error) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
+	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/services/connector"
@@ -31,10 +32,10 @@ func TestBindsAreRefusedForTheRightReason(t *testing.T) {
 		t.Errorf("an inner error: %v", answer)
 	}
 	r.registry.set(nil)
-	tcp := reqTunnel(4, tunnelID(1))
-	tcp.Protocol = 2
-	if e := a.ask(tcp)[0].GetError(); e.GetReason() != "OPTION_UNSUPPORTED" {
-		t.Errorf("tcp: %v", e)
+	tls := reqTunnel(4, tunnelID(1))
+	tls.Protocol = proxyv1.Protocol_PROTOCOL_TLS
+	if e := a.ask(tls)[0].GetError(); e.GetReason() != "OPTION_UNSUPPORTED" {
+		t.Errorf("tls: %v", e)
 	}
 	empty := reqTunnel(5, tunnelID(1))
 	empty.Name = &agentv1.ReqTunnel_Hostname{}
@@ -46,6 +47,28 @@ func TestBindsAreRefusedForTheRightReason(t *testing.T) {
 	}
 	if answer = a.ask(reqTunnel(6, tunnelID(1)))[0]; answer.GetError() != nil {
 		t.Errorf("in the end: %v", answer)
+	}
+}
+
+func TestATCPTunnelHasAPort(t *testing.T) {
+	t.Parallel()
+	r := start(t, quickDrain)
+	a := r.join(hello("t-acme"))
+	req := reqTunnel(1, tunnelID(1))
+	req.Protocol, req.Name = proxyv1.Protocol_PROTOCOL_TCP, &agentv1.ReqTunnel_RemotePort{RemotePort: 20017}
+	answers := a.ask(req)
+	if len(answers) != 1 || answers[0].GetUrl() != "tcp://example.com:20017" || answers[0].GetProtocol() != proxyv1.Protocol_PROTOCOL_TCP {
+		t.Errorf("bound: %v", answers)
+	}
+	req = reqTunnel(2, tunnelID(2))
+	req.Protocol = proxyv1.Protocol_PROTOCOL_TCP
+	if answers = a.ask(req); answers[0].GetUrl() != "tcp://example.com:20001" {
+		t.Errorf("some port: %v", answers)
+	}
+	req = reqTunnel(3, tunnelID(3))
+	req.Protocol, req.Name = proxyv1.Protocol_PROTOCOL_TCP, &agentv1.ReqTunnel_RemotePort{RemotePort: 70000}
+	if e := a.ask(req)[0].GetError(); e.GetReason() != "INVALID_ARGUMENT" {
+		t.Errorf("no port: %v", e)
 	}
 }
 

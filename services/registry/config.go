@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dialback/dialback/internal/hostname"
+	"github.com/dialback/dialback/internal/portrange"
 )
 
 // Config is what a registry is told.
@@ -17,8 +18,17 @@ type Config struct {
 	// Grace is how long a name is kept for an agent that is not there, counted
 	// only while this registry serves.
 	Grace time.Duration
-	// Park is how long a random name is kept for its tunnel after its end.
+	// Park is how long a random name, or a port, is kept for its tunnel after its end.
 	Park time.Duration
+	// Ports are those of TCP endpoints; none: there are no TCP endpoints.
+	Ports portrange.Range
+	// PortRest is how long a port that was given up goes to no other account: no
+	// shorter than frontdoors serve a stale copy.
+	PortRest time.Duration
+	// AuditKeep and AuditRecords say how long, and how many records, of the past
+	// are kept.
+	AuditKeep    time.Duration
+	AuditRecords int
 	// DrainTimeout bounds a stop.
 	DrainTimeout time.Duration
 	// History is how many changes are kept for watches to be resumed.
@@ -32,6 +42,9 @@ func Default(domain string) Config {
 		LeaseTTL:     10 * time.Second,
 		Grace:        time.Minute,
 		Park:         30 * 24 * time.Hour,
+		PortRest:     time.Hour,
+		AuditKeep:    7 * 24 * time.Hour,
+		AuditRecords: 100_000,
 		DrainTimeout: 10 * time.Second,
 		History:      1 << 18,
 	}
@@ -48,6 +61,9 @@ func (c Config) Validate() error {
 	}
 	if c.Grace <= 0 || c.Park <= 0 || c.DrainTimeout <= 0 || c.History <= 0 {
 		faults = append(faults, errors.New("grace, park, drain timeout and history must be positive"))
+	}
+	if c.PortRest < 0 || c.AuditKeep <= 0 || c.AuditRecords <= 0 {
+		faults = append(faults, errors.New("the rest of ports must not be negative; what is kept of the audit must be positive"))
 	}
 	return errors.Join(faults...)
 }

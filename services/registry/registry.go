@@ -23,7 +23,15 @@ import (
 	"github.com/dialback/dialback/services/registry/internal/directory"
 	"github.com/dialback/dialback/services/registry/internal/etcdstore"
 	"github.com/dialback/dialback/services/registry/internal/grpcapi"
+	"github.com/dialback/dialback/services/registry/internal/history"
 	"github.com/dialback/dialback/services/registry/internal/replica"
+)
+
+const (
+	// keepAlive is how often a stream of the history hears that nothing happened.
+	keepAlive = 10 * time.Second
+	// trimEvery is how often the past is shortened.
+	trimEvery = 2 * time.Second
 )
 
 // maxRequest is the longest request in bytes: 1000 attachments.
@@ -61,6 +69,7 @@ type Registry struct {
 	listener net.Listener
 	store    *etcdstore.Store
 	replica  *replica.Replica
+	trail    *history.Trail
 	sweeper  *directory.Sweeper
 	server   *rpc.Server
 }
@@ -75,15 +84,24 @@ func New(config Config, deps Deps) (*Registry, error) {
 	}
 	log := deps.Logger.With("part", "registry")
 	store := etcdstore.New(deps.Etcd)
-	names := directory.New(directory.Config{Domain: config.Domain, Park: config.Park}, store)
+	names := directory.New(directory.Config{
+		Domain: config.Domain, Park: config.Park,
+		Ports: directory.Ports{First: config.Ports.First, Last: config.Ports.Last}, PortRest: config.PortRest,
+	}, store)
 	copied := replica.New(replica.Config{History: config.History}, deps.Etcd, log)
+	trail := history.New(history.Config{KeepAlive: keepAlive, Epoch: copied.Epoch}, deps.Etcd, store, log)
 	server := rpc.NewServer(rpc.ServerConfig{
 		TLS: deps.TLS, Methods: grpcapi.Methods(), Users: deps.Users, Validator: validate.New(), Logger: log, Telemetry: deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(maxRequest))
-	grpcapi.Register(server, grpcapi.NewNodes(store, config.LeaseTTL),
-		grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys))
+	grpcapi.Services{
+		Nodes:        grpcapi.NewNodes(store, config.LeaseTTL),
+		Directory:    grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys),
+		Reservations: grpcapi.NewReservations(names),
+		Tunnels:      grpcapi.NewTunnels(names, copied, trail),
+		Admin:        grpcapi.NewAdmin(names),
+	}.Register(server)
 	return &Registry{
-		config: config, log: log, listener: deps.Listener, store: store, replica: copied,
+		config: config, log: log, listener: deps.Listener, store: store, replica: copied, trail: trail,
 		sweeper: directory.NewSweeper(names, copied, config.Grace), server: server,
 	}, nil
 }
@@ -96,6 +114,8 @@ func (r *Registry) Addr() net.Addr { return r.listener.Addr() }
 func (r *Registry) Run(ctx context.Context) error {
 	group := lifecycle.New(r.log)
 	group.Go("replica", r.replica.Run)
+	group.Go("history", r.trail.Run)
+	group.Go("upkeep", r.upkeep)
 	group.Go("sweeper", r.sweep)
 	group.Go("serve", r.serve)
 	group.OnDrain("calls", r.drain)
@@ -120,6 +140,7 @@ func (r *Registry) serve(ctx context.Context) error {
 // finish.
 func (r *Registry) drain(ctx context.Context) error {
 	r.replica.EndStreams()
+	r.trail.EndStreams()
 	return r.server.Drain(ctx)
 }
 
@@ -152,4 +173,24 @@ func (r *Registry) sweep(ctx context.Context) error {
 			r.log.InfoContext(ctx, "claims ended after their grace", "count", ended)
 		}
 	}
+}
+
+// upkeep corrects what the accounts are said to have, once, and forgets the past
+// from time to time. What fails is tried again at the next time.
+func (r *Registry) upkeep(ctx context.Context) error {
+	repaired := false
+	for lifecycle.Pause(ctx, trimEvery) {
+		if !repaired {
+			n, err := r.store.RepairUsage(ctx)
+			repaired = err == nil
+			if n > 0 {
+				r.log.WarnContext(ctx, "the counts of accounts were wrong and are counted again", "accounts", n)
+			}
+		}
+		for full := true; full; {
+			n, err := r.store.TrimHistory(ctx, r.config.AuditKeep, r.config.AuditRecords)
+			full = err == nil && n == etcdstore.TrimBatch
+		}
+	}
+	return ctx.Err()
 }

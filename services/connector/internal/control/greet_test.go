@@ -74,8 +74,12 @@ func TestURLs(t *testing.T) {
 		"[http://a.b:443]":                   {HTTPPort: 443},
 	} {
 		s := &Server{cfg: cfg}
-		if got := s.urls("a.b"); fmt.Sprint(got) != want {
+		if got := s.urls(session.Tunnel{Hostname: "a.b"}); fmt.Sprint(got) != want {
 			t.Errorf("%+v: %v", cfg, got)
 		}
+	}
+	s := &Server{cfg: Config{HTTPPort: 80, HTTPSPort: 443, Domain: "example.com"}}
+	if got := s.urls(session.Tunnel{Hostname: "tcp:20017", Port: 20017}); fmt.Sprint(got) != "[tcp://example.com:20017]" {
+		t.Errorf("a tcp tunnel: %v", got)
 	}
 }

@@ -51,9 +51,11 @@ type Config struct {
 	ConnectorID string
 	// HTTPPort and HTTPSPort are the public ports in URLs; 0: not offered.
 	HTTPPort, HTTPSPort int
-	Pings               session.Pings
-	ProxyCAPins         [][]byte
-	Banner              string
+	// Domain is the deployment's: the host in the URLs of tcp tunnels.
+	Domain      string
+	Pings       session.Pings
+	ProxyCAPins [][]byte
+	Banner      string
 	// MaxTunnels bounds the tunnels of a session; auth may allow less.
 	MaxTunnels int
 }

@@ -45,7 +45,7 @@ func toWire(m session.Message, opened time.Time) *agentv1.ConnectResponse {
 func newTunnel(m session.NewTunnel) *agentv1.NewTunnel {
 	t := &agentv1.NewTunnel{
 		ReqId: m.ReqID, TunnelId: m.TunnelID, Url: m.URL, Last: m.Last,
-		Protocol: proxyv1.Protocol_PROTOCOL_HTTP,
+		Protocol: proxyv1.Protocol(m.Protocol),
 	}
 	if m.Err != nil {
 		t.Error = publicError(m.Err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"net"
 	"strconv"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	maxCriticalName = 64
 	maxMetadata     = 16
 	maxMetadataSize = 1 << 10
+	maxPort         = 1<<16 - 1
 	// closeWithin is how long an agent waits for the registry when it closes a
 	// tunnel; the release itself is kept and said later.
 	closeWithin = 3 * time.Second
@@ -30,7 +32,7 @@ const (
 var (
 	errTunnel = errs.New(errs.InvalidArgument, errs.ReasonInvalidArgument, "the request for a tunnel is malformed")
 	errProto  = errs.New(errs.FailedPrecondition, errs.ReasonOptionUnsupported,
-		"this server offers http tunnels only")
+		"this server offers http and tcp tunnels only")
 	errTooFast = errs.New(errs.ResourceExhausted, errs.ReasonOverloaded,
 		"too many tunnels are being asked for at once; retry").WithRetry(time.Second)
 )
@@ -65,7 +67,7 @@ func (a *agent) bind(req *agentv1.ReqTunnel) {
 	}
 	tunnel, err := a.server.names.Bind(a.stream.Context(), a.session, directory.Request{
 		TunnelID: req.GetTunnelId(), Protocol: req.GetProtocol(),
-		Hostname: req.GetHostname(), Subdomain: req.GetSubdomain(),
+		Hostname: req.GetHostname(), Subdomain: req.GetSubdomain(), RemotePort: req.GetRemotePort(),
 		Options: req.GetOptions(), Critical: req.GetCritical(), Metadata: req.GetMetadata(),
 	})
 	if err != nil {
@@ -77,16 +79,20 @@ func (a *agent) bind(req *agentv1.ReqTunnel) {
 	}
 	a.server.log.InfoContext(a.stream.Context(), "tunnel bound", a.describe(
 		"tunnel", tunnel.ID, "hostname", tunnel.Hostname, "generation", tunnel.Generation)...)
-	urls := a.server.urls(tunnel.Hostname)
+	urls := a.server.urls(tunnel)
 	for i, url := range urls {
-		a.tell(session.NewTunnel{ReqID: req.GetReqId(), TunnelID: tunnel.ID, URL: url, Last: i == len(urls)-1})
+		a.tell(session.NewTunnel{
+			ReqID: req.GetReqId(), TunnelID: tunnel.ID, URL: url, Protocol: int32(req.GetProtocol()), Last: i == len(urls)-1,
+		})
 	}
 }
 
 // refuse answers a ReqTunnel with the public side of err, which is logged here.
 func (a *agent) refuse(req *agentv1.ReqTunnel, err error) {
 	a.server.log.InfoContext(a.stream.Context(), "tunnel refused", a.describe("tunnel", clip(req.GetTunnelId()), "error", err)...)
-	a.tell(session.NewTunnel{ReqID: req.GetReqId(), TunnelID: clip(req.GetTunnelId()), Err: err, Last: true})
+	a.tell(session.NewTunnel{
+		ReqID: req.GetReqId(), TunnelID: clip(req.GetTunnelId()), Protocol: int32(req.GetProtocol()), Err: err, Last: true,
+	})
 }
 
 func (a *agent) tell(m session.Message) { a.server.table.Tell(a.session, m) }
@@ -128,9 +134,11 @@ func checkTunnel(req *agentv1.ReqTunnel) error {
 	switch {
 	case !validTunnelID(req.GetTunnelId()):
 		return errTunnel.WithField("tunnel_id", "want 32 lower-case hexadecimal digits")
-	case req.GetProtocol() != proxyv1.Protocol_PROTOCOL_HTTP || req.GetRemotePort() != 0:
+	case req.GetProtocol() != proxyv1.Protocol_PROTOCOL_HTTP && req.GetProtocol() != proxyv1.Protocol_PROTOCOL_TCP:
 		return errProto
-	case req.GetName() != nil && req.GetHostname() == "" && req.GetSubdomain() == "":
+	case req.GetRemotePort() > maxPort:
+		return errTunnel.WithField("remote_port", "want 1 to 65535")
+	case req.GetName() != nil && req.GetHostname() == "" && req.GetSubdomain() == "" && req.GetRemotePort() == 0:
 		return errTunnel.WithField("name", "empty; leave it out for a random one")
 	case len(req.GetHostname()) > maxName || len(req.GetSubdomain()) > maxName:
 		return errTunnel.WithField("name", "too long")
@@ -168,9 +176,13 @@ func validTunnelID(id string) bool {
 	return err == nil && hex.EncodeToString(raw[:]) == id
 }
 
-// urls returns the public URLs of a hostname, the one to pass on first; default
+// urls returns the public URLs of a tunnel, the one to pass on first; default
 // ports are left out.
-func (s *Server) urls(hostname string) []string {
+func (s *Server) urls(tunnel session.Tunnel) []string {
+	if tunnel.Port != 0 {
+		return []string{"tcp://" + net.JoinHostPort(s.cfg.Domain, strconv.Itoa(int(tunnel.Port)))}
+	}
+	hostname := tunnel.Hostname
 	var urls []string
 	for _, offer := range []struct {
 		scheme         string

@@ -17,8 +17,10 @@ const bindTimeout = 10 * time.Second
 type Request struct {
 	TunnelID string
 	Protocol proxyv1.Protocol
-	// Hostname or Subdomain; both empty: a random name.
+	// Hostname, Subdomain or, of a tcp tunnel, RemotePort; all empty: a random name
+	// or port.
 	Hostname, Subdomain string
+	RemotePort          uint32
 	Options             []byte
 	Critical            []string
 	Metadata            map[string]string
@@ -78,12 +80,16 @@ func (c *Client) bind(ctx context.Context, s *session.Session, r Request, regist
 		req.Name = &registryv1.BindRequest_Hostname{Hostname: r.Hostname}
 	case r.Subdomain != "":
 		req.Name = &registryv1.BindRequest_Subdomain{Subdomain: r.Subdomain}
+	case r.RemotePort != 0:
+		req.Name = &registryv1.BindRequest_RemotePort{RemotePort: r.RemotePort}
 	}
 	resp, err := c.names.Bind(ctx, req)
 	if err != nil {
 		return session.Tunnel{}, err
 	}
-	return session.Tunnel{ID: r.TunnelID, Hostname: resp.GetHostname(), Generation: resp.GetGeneration()}, nil
+	return session.Tunnel{
+		ID: r.TunnelID, Hostname: resp.GetHostname(), Port: uint16(resp.GetPort()), Generation: resp.GetGeneration(),
+	}, nil
 }
 
 // wait returns when changed is closed; false: ctx has ended first.

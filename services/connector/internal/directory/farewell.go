@@ -48,6 +48,7 @@ func (c *Client) Release(s *session.Session, tunnelID string, reason session.Rea
 	return c.say(s, func(ctx context.Context) error {
 		_, err := c.names.Release(ctx, &registryv1.ReleaseRequest{
 			Assertion: assertionToWire(s.Assertion()), TunnelId: tunnelID, Reason: reasonToWire(reason),
+			NodeId: c.node.ID, ClientAddress: s.Address,
 		})
 		return err
 	})

@@ -16,6 +16,8 @@ type NewTunnel struct {
 	ReqID    uint64
 	TunnelID string
 	URL      string
+	// Protocol by its number in the contract.
+	Protocol int32
 	Err      error
 	Last     bool
 }

@@ -100,8 +100,11 @@ type Software struct{ Version, OS, Arch string }
 type Tunnel struct {
 	// ID was chosen by the agent.
 	ID string
-	// Hostname is empty while the registry is being asked.
-	Hostname   string
+	// Hostname is the endpoint's name, which may be a wildcard or a port's; empty
+	// while the registry is being asked.
+	Hostname string
+	// Port of a tcp endpoint; 0: it has a hostname.
+	Port       uint16
 	Generation uint64
 }
 

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/dialback/dialback/internal/apikey"
 	"github.com/dialback/dialback/internal/daemon"
 	"github.com/dialback/dialback/internal/daemon/etcdclient"
+	"github.com/dialback/dialback/internal/portrange"
 	"github.com/dialback/dialback/internal/tlsconf"
 	"github.com/dialback/dialback/services/registry"
 )
@@ -20,11 +22,18 @@ type flags struct {
 	Auth     string           `required:"" help:"Where auth is, a gRPC target such as dns:///auth:7401."`
 	LeaseTTL time.Duration    `default:"10s" help:"How long a node lives without a heartbeat."`
 	Grace    time.Duration    `default:"1m" help:"How long a name is kept for an agent that is not there."`
-	Park     time.Duration    `default:"720h" help:"How long a random name is kept for its tunnel after its end."`
+	Park     time.Duration    `default:"720h" help:"How long a random name, or a port, is kept for its tunnel after its end."`
+
+	TCPPorts     portrange.Range `name:"tcp-ports" placeholder:"20000-20999" help:"Ports of TCP endpoints, outside of the frontdoors' range of ephemeral ports; none: there are no TCP endpoints."`
+	AuditKeep    time.Duration   `default:"168h" help:"How long it is kept what happened."`
+	AuditRecords int             `default:"100000" help:"How many changes are kept of what happened, at most."`
 }
 
 // Serve runs the registry until ctx ends.
 func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
+	if err := f.TCPPorts.CheckEphemeral(portrange.EphemeralFile); err != nil {
+		return fmt.Errorf("--tcp-ports: %w", err)
+	}
 	etcd, err := f.Etcd.Open(p)
 	if err != nil {
 		return err
@@ -39,6 +48,7 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
 	}
 	config := registry.Default(f.Domain)
 	config.LeaseTTL, config.Grace, config.Park = f.LeaseTTL, f.Grace, f.Park
+	config.Ports, config.AuditKeep, config.AuditRecords = f.TCPPorts, f.AuditKeep, f.AuditRecords
 	service, err := registry.New(config, registry.Deps{
 		Etcd: etcd, TLS: p.Identity.Server(), Listener: listener,
 		Logger: p.Log, Telemetry: p.Tracing, AssertionKeys: registry.AuthKeys(auth), Users: apikey.New(auth, time.Now),

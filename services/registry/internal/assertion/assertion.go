@@ -77,6 +77,7 @@ func principalOf(a *authv1.Assertion) (directory.Principal, error) {
 	}
 	p := directory.Principal{
 		Account: a.GetAccountId(), Agent: a.GetAgentId(), Instance: string(a.GetInstance()), Token: a.GetTokenId(),
+		Limits: directory.Limits{Endpoints: int(a.GetMaxEndpoints()), Agents: int(a.GetMaxAgents())},
 	}
 	if len(grants) > 0 {
 		p.Grants = grants

@@ -35,7 +35,23 @@ type Node struct {
 	RelayAddress   string
 	Version        string
 	Capabilities   []string
+	// DrainRequested: an operator wants it to drain.
+	DrainRequested bool
+	// Stored is the record's version, Registration its lease, and Record the node as
+	// the store has it.
+	Stored       Version
+	Registration int64
+	Record       any
 }
+
+// Nodes are all nodes that are alive, at one revision.
+type Nodes struct {
+	List     []Node
+	Revision int64
+}
+
+// drains reports whether a connector is leaving, or is asked to.
+func (n Node) drains() bool { return n.State == Draining || n.DrainRequested }
 
 // lacks returns the first of the options that the node does not know, or "".
 func (n Node) lacks(options []string) string {

@@ -41,6 +41,13 @@ type Store interface {
 	RegisterNode(ctx context.Context, node Node, ttl time.Duration) (int64, error)
 	// Heartbeat renews a lease and, where it differs, what the node says of itself.
 	Heartbeat(ctx context.Context, beat Beat) (drain bool, err error)
+	// Nodes reads all nodes that are alive.
+	Nodes(ctx context.Context) (Nodes, error)
+	// RequestDrain asks a node to drain, if it is as it was read and no connector
+	// has changed since, where that matters: else ErrConflict.
+	RequestDrain(ctx context.Context, n Node, unchangedSince int64, event Event) error
+	// FinishRestore raises the epoch and returns it.
+	FinishRestore(ctx context.Context, event Event) (uint64, error)
 	// DeregisterNode removes a node and what it has attached.
 	DeregisterNode(ctx context.Context, kind NodeKind, id string, registration int64) error
 }

@@ -90,8 +90,11 @@ func quotaKey(account string) string { return quotaPrefix + account }
 func historyKey(now time.Time) string {
 	var random [4]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
-	return fmt.Sprintf("%s%016x-%x", HistoryPrefix, now.UnixMicro(), random)
+	return fmt.Sprintf("%s-%x", historyTime(now), random)
 }
+
+// historyTime is before the keys of a time and behind those of all times before.
+func historyTime(t time.Time) string { return fmt.Sprintf("%s%016x", HistoryPrefix, t.UnixMicro()) }
 
 // attachPrefix is before the attachments of one hostname, and of no other.
 func attachPrefix(host string) string { return AttachPrefix + hostname.Reversed(host) + "//" }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -150,4 +151,51 @@ func (s *Store) revoke(ctx context.Context, lease clientv3.LeaseID) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	_, _ = s.etcd.Revoke(ctx, lease)
+}
+
+// Nodes reads all nodes that are alive.
+func (s *Store) Nodes(ctx context.Context) (directory.Nodes, error) {
+	var nodes directory.Nodes
+	var err error
+	nodes.Revision, err = s.scan(ctx, NodePrefix, 0, func(kv *mvccpb.KeyValue) (bool, error) {
+		m, stored, err := DecodeNode(kv.Value)
+		if err != nil {
+			return false, err
+		}
+		n := nodeOf(m)
+		n.DrainRequested, n.Registration = m.GetDrainRequested(), kv.Lease
+		n.Stored, n.Record = directory.Version(kv.ModRevision), stored
+		nodes.List = append(nodes.List, n)
+		return true, nil
+	})
+	return nodes, err
+}
+
+// RequestDrain notes on a node's record that it is to drain; the node hears of it
+// with its next heartbeat.
+func (s *Store) RequestDrain(ctx context.Context, n directory.Node, unchangedSince int64, event directory.Event) error {
+	record, ok := n.Record.(*storagev1.Node)
+	if !ok {
+		return directory.ErrNodeUnknown
+	}
+	stored := proto.CloneOf(record)
+	stored.Node.DrainRequested = true
+	key := nodeKey(n.Kind, n.ID)
+	b := &builder{compares: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", int64(n.Stored))}}
+	if unchangedSince != 0 {
+		b.compares = append(b.compares,
+			clientv3.Compare(clientv3.ModRevision(nodeKindPrefix(directory.Connector)).WithPrefix(), "<", unchangedSince+1))
+	}
+	value, err := encode(stored)
+	b.fail(err)
+	b.ops = append(b.ops, clientv3.OpPut(key, value, clientv3.WithLease(clientv3.LeaseID(n.Registration))))
+	b.record([]directory.Event{event})
+	if b.err != nil {
+		return b.err
+	}
+	resp, err := s.txn(ctx, b.compares, b.ops, nil)
+	if err == nil && !resp.Succeeded {
+		return directory.ErrConflict
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/tlsconf"
 	"github.com/dialback/dialback/services/registry/internal/directory"
@@ -31,13 +32,42 @@ func Methods() rpc.Methods {
 		registryv1.DirectoryService_Reattach_FullMethodName:   connector,
 		registryv1.DirectoryService_Lookup_FullMethodName:     frontdoor,
 		registryv1.DirectoryService_Watch_FullMethodName:      both,
+	}, External: map[string]principal.Role{
+		registryv1.ReservationService_CreateReservation_FullMethodName: principal.Operator,
+		registryv1.ReservationService_GetReservation_FullMethodName:    principal.ReadOnly,
+		registryv1.ReservationService_ListReservations_FullMethodName:  principal.ReadOnly,
+		registryv1.ReservationService_UpdateReservation_FullMethodName: principal.Operator,
+		registryv1.ReservationService_DeleteReservation_FullMethodName: principal.Operator,
+
+		registryv1.TunnelService_GetTunnel_FullMethodName:    principal.ReadOnly,
+		registryv1.TunnelService_ListTunnels_FullMethodName:  principal.ReadOnly,
+		registryv1.TunnelService_CloseTunnel_FullMethodName:  principal.Operator,
+		registryv1.TunnelService_WatchTunnels_FullMethodName: principal.ReadOnly,
+
+		registryv1.NodeAdminService_GetNode_FullMethodName:     principal.ReadOnly,
+		registryv1.NodeAdminService_ListNodes_FullMethodName:   principal.ReadOnly,
+		registryv1.NodeAdminService_DrainNode_FullMethodName:   principal.Admin,
+		registryv1.RestoreService_FinishRestore_FullMethodName: principal.Admin,
 	}}
 }
 
+// Services are all that a registry serves.
+type Services struct {
+	Nodes        *Nodes
+	Directory    *Directory
+	Reservations *Reservations
+	Tunnels      *Tunnels
+	Admin        *Admin
+}
+
 // Register adds the services to a server.
-func Register(server grpc.ServiceRegistrar, nodes *Nodes, directory *Directory) {
-	registryv1.RegisterNodeServiceServer(server, nodes)
-	registryv1.RegisterDirectoryServiceServer(server, directory)
+func (s Services) Register(server grpc.ServiceRegistrar) {
+	registryv1.RegisterNodeServiceServer(server, s.Nodes)
+	registryv1.RegisterDirectoryServiceServer(server, s.Directory)
+	registryv1.RegisterReservationServiceServer(server, s.Reservations)
+	registryv1.RegisterTunnelServiceServer(server, s.Tunnels)
+	registryv1.RegisterNodeAdminServiceServer(server, s.Admin)
+	registryv1.RegisterRestoreServiceServer(server, s.Admin)
 }
 
 // caller is a node as its certificate has it.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/btree"
+
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/services/registry/internal/directory"
 	"github.com/dialback/dialback/services/registry/internal/etcdstore"
@@ -30,8 +32,10 @@ type Copy struct {
 	claims      map[string]*registryv1.Claim
 	attachments map[string]*registryv1.Attachment
 	nodes       map[string]*registryv1.Node
-	// by hostname.
-	reach    map[string]int
+	// order has the keys of the claims.
+	order *btree.BTreeG[string]
+	// by hostname; reach has the keys of its attachments.
+	reach    map[string][]string
 	detached map[string]directory.Detached
 	parked   map[string]time.Time
 
@@ -54,7 +58,8 @@ func newCopy(log *slog.Logger, historyChanges int) *Copy {
 		log: log, history: history{limit: historyChanges},
 		versions: map[string]int64{}, claims: map[string]*registryv1.Claim{},
 		attachments: map[string]*registryv1.Attachment{}, nodes: map[string]*registryv1.Node{},
-		reach: map[string]int{}, detached: map[string]directory.Detached{}, parked: map[string]time.Time{},
+		order: btree.NewOrderedG[string](32),
+		reach: map[string][]string{}, detached: map[string]directory.Detached{}, parked: map[string]time.Time{},
 		subscribers: map[*subscriber]struct{}{}, changed: make(chan struct{}),
 	}
 }

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -16,7 +17,7 @@ func (c *Copy) applyAttachment(e event, set *changeSet) {
 	if e.value == nil {
 		if before != nil {
 			delete(c.attachments, e.key)
-			c.count(before.GetHostname(), -1, set.revision)
+			c.lose(before.GetHostname(), e.key, set.revision)
 			set.attachmentGone(before)
 		}
 		return
@@ -28,7 +29,8 @@ func (c *Copy) applyAttachment(e event, set *changeSet) {
 	}
 	c.attachments[e.key] = a
 	if before == nil {
-		c.count(a.GetHostname(), +1, set.revision)
+		c.reach[a.GetHostname()] = append(c.reach[a.GetHostname()], e.key)
+		delete(c.detached, a.GetHostname())
 	}
 	set.attachments = append(set.attachments, &registryv1.Change{Change: &registryv1.Change_Attachment{Attachment: a}})
 }
@@ -39,6 +41,7 @@ func (c *Copy) applyClaim(e event, set *changeSet) {
 		if before != nil {
 			host := before.GetHostname()
 			delete(c.claims, e.key)
+			c.order.Delete(e.key)
 			delete(c.parked, host)
 			delete(c.detached, host)
 			set.gone = append(set.gone, &registryv1.Change{Change: &registryv1.Change_ClaimRemoved{ClaimRemoved: host}})
@@ -51,6 +54,9 @@ func (c *Copy) applyClaim(e event, set *changeSet) {
 		return
 	}
 	c.claims[e.key] = stored.GetClaim()
+	if before == nil {
+		c.order.ReplaceOrInsert(e.key)
+	}
 	c.watchOver(claim, set.revision)
 	if !proto.Equal(before, stored.GetClaim()) {
 		set.claims = append(set.claims, &registryv1.Change{Change: &registryv1.Change_Claim{Claim: stored.GetClaim()}})
@@ -86,7 +92,7 @@ func (c *Copy) watchOver(claim *directory.Claim, revision int64) {
 		delete(c.detached, host)
 		return
 	}
-	if c.reach[host] > 0 {
+	if len(c.reach[host]) > 0 {
 		return
 	}
 	if d, ok := c.detached[host]; !ok || d.Generation != claim.Generation {
@@ -94,10 +100,11 @@ func (c *Copy) watchOver(claim *directory.Claim, revision int64) {
 	}
 }
 
-func (c *Copy) count(host string, by int, revision int64) {
-	c.reach[host] += by
-	if c.reach[host] > 0 {
-		delete(c.detached, host)
+// lose notes that an attachment has gone, and since when there is none.
+func (c *Copy) lose(host, key string, revision int64) {
+	left := slices.DeleteFunc(c.reach[host], func(k string) bool { return k == key })
+	if len(left) > 0 {
+		c.reach[host] = left
 		return
 	}
 	delete(c.reach, host)

@@ -991,11 +991,15 @@ type Assertion struct {
 	AgentId   string                 `protobuf:"bytes,3,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	Instance  []byte                 `protobuf:"bytes,4,opt,name=instance,proto3" json:"instance,omitempty"`
 	// The one connector that may present it: the name in its certificate.
-	Connector     string                 `protobuf:"bytes,5,opt,name=connector,proto3" json:"connector,omitempty"`
-	Grants        []string               `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Connector  string                 `protobuf:"bytes,5,opt,name=connector,proto3" json:"connector,omitempty"`
+	Grants     []string               `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Quotas of the account; 0: none.
+	MaxEndpoints   uint32 `protobuf:"varint,8,opt,name=max_endpoints,json=maxEndpoints,proto3" json:"max_endpoints,omitempty"`
+	MaxAgents      uint32 `protobuf:"varint,9,opt,name=max_agents,json=maxAgents,proto3" json:"max_agents,omitempty"`
+	MaxConnections uint32 `protobuf:"varint,10,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Assertion) Reset() {
@@ -1075,6 +1079,27 @@ func (x *Assertion) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
+}
+
+func (x *Assertion) GetMaxEndpoints() uint32 {
+	if x != nil {
+		return x.MaxEndpoints
+	}
+	return 0
+}
+
+func (x *Assertion) GetMaxAgents() uint32 {
+	if x != nil {
+		return x.MaxAgents
+	}
+	return 0
+}
+
+func (x *Assertion) GetMaxConnections() uint32 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
 }
 
 type WatchRevocationsRequest struct {
@@ -1461,7 +1486,7 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\x0fSignedAssertion\x12\x1c\n" +
 	"\tassertion\x18\x01 \x01(\fR\tassertion\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x15\n" +
-	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"\xef\x01\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"\xdc\x02\n" +
 	"\tAssertion\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12\x19\n" +
@@ -1471,7 +1496,12 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\tconnector\x18\x05 \x01(\tR\tconnector\x12\x16\n" +
 	"\x06grants\x18\x06 \x03(\tR\x06grants\x12;\n" +
 	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"5\n" +
+	"expireTime\x12#\n" +
+	"\rmax_endpoints\x18\b \x01(\rR\fmaxEndpoints\x12\x1d\n" +
+	"\n" +
+	"max_agents\x18\t \x01(\rR\tmaxAgents\x12'\n" +
+	"\x0fmax_connections\x18\n" +
+	" \x01(\rR\x0emaxConnections\"5\n" +
 	"\x17WatchRevocationsRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"S\n" +
 	"\x18WatchRevocationsResponse\x12\x1b\n" +
