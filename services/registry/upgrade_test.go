@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dialback/dialback/internal/tlsconf"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/dialback/dialback/internal/tlsconf"
 )
 
 // The records of testdata/records-1.txt, as the version before reservations, ports

@@ -32,20 +32,36 @@ func (d *Directory) find(ctx context.Context, req BindRequest, name string) (fou
 	switch {
 	case name != "":
 		return f, nil
-	case f.old.Claim.has(view.Tunnel.Key) && (tcp && f.old.Claim.Port() != 0 || !tcp && f.old.Claim.Random && f.old.Claim.Port() == 0):
+	case f.old.Claim.has(view.Tunnel.Key) && f.old.Claim.chosenFor(tcp):
 		f.view.Endpoint, f.old, f.view.Levels = f.old, Endpoint{}, nil
 	case tcp:
-		if wanted, err = d.choosePort(ctx, req.Principal); err != nil {
+		if f.view, err = d.findPort(ctx, req, view.Tunnel); err != nil {
 			return found{}, err
-		}
-		if f.view, err = d.load(ctx, req, wanted); err != nil {
-			return found{}, err
-		}
-		if f.view.Tunnel.Version != view.Tunnel.Version {
-			return found{}, ErrConflict // it was given another name meanwhile
 		}
 	}
 	return f, d.mayHave(req.Principal, f.view.Endpoint.Hostname)
+}
+
+// chosenFor reports whether the claim is what a tunnel without a wish has.
+func (c *Claim) chosenFor(tcp bool) bool {
+	if tcp {
+		return c.Port() != 0
+	}
+	return c.Random && c.Port() == 0
+}
+
+// findPort reads the endpoint of a port that the registry chooses, for a tunnel
+// that still has what it had.
+func (d *Directory) findPort(ctx context.Context, req BindRequest, has TunnelEntry) (View, error) {
+	name, err := d.choosePort(ctx, req.Principal)
+	if err != nil {
+		return View{}, err
+	}
+	view, err := d.load(ctx, req, name)
+	if err == nil && view.Tunnel.Version != has.Version {
+		err = ErrConflict // it was given another name meanwhile
+	}
+	return view, err
 }
 
 func (d *Directory) load(ctx context.Context, req BindRequest, name string) (View, error) {
