@@ -199,6 +199,18 @@ func (f *Frontdoor) APIAddr() net.Addr {
 	return f.api.Addr()
 }
 
+// APIURL is the base URL of REST on its own port; "": there is none.
+func (f *Frontdoor) APIURL() string {
+	if f.api == nil {
+		return ""
+	}
+	if isLoopback(f.cfg.APIListen) {
+		return "http://" + f.api.Addr().String()
+	}
+	_, port, _ := net.SplitHostPort(f.api.Addr().String()) // a listener's address has one
+	return "https://" + net.JoinHostPort("api."+f.cfg.Domain, port)
+}
+
 // TLSAddr is where visitors and agents are served.
 func (f *Frontdoor) TLSAddr() net.Addr { return f.secure.Addr() }
 

@@ -50,7 +50,7 @@ func (f *Frontdoor) newRest(table *route.Table) (r *rest, err error) {
 		TLS: f.deps.ServiceTLS, Methods: grpcapi.Methods(), Validator: validate.New(),
 		Users: apikey.New(f.deps.Auth, time.Now), Logger: f.log, Telemetry: f.deps.Telemetry,
 	})
-	f.userServices(table, r.peers).Register(r.services)
+	f.userServices(table, r).Register(r.services)
 	if r.own, err = dial("frontdoor", r.inside.Dial); err != nil {
 		return nil, err
 	}
@@ -65,15 +65,16 @@ func (f *Frontdoor) newRest(table *route.Table) (r *rest, err error) {
 	return r, nil
 }
 
-func (f *Frontdoor) userServices(table *route.Table, others *peers.Peers) grpcapi.Services {
+func (f *Frontdoor) userServices(table *route.Table, r *rest) grpcapi.Services {
 	local := grpcapi.Local{ID: f.id, Routes: table, Conns: f.dialer.State, Draining: f.draining.Load}
 	connectors := func() grpcapi.Nodes { return f.dialer.Links().Conns() }
 	return grpcapi.Services{
 		Sessions: grpcapi.NewSessions(connectors),
 		Inspect:  grpcapi.NewInspect(local),
+		Events:   grpcapi.NewEvents(f.deps.Registry, r.stopping),
 		Explain: grpcapi.NewExplain(grpcapi.ExplainDeps{
 			Local: local, Registry: f.deps.Registry, Connectors: connectors,
-			Frontdoors: func() grpcapi.Nodes { return others.Conns() },
+			Frontdoors: func() grpcapi.Nodes { return r.peers.Conns() },
 			Listed: func(id string) bool {
 				n := f.nodes.Connector(id)
 				return n != nil && n.VanishedAt.IsZero()

@@ -14,15 +14,20 @@ import (
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	frontdoorv1 "github.com/dialback/dialback/api/gen/dialback/frontdoor/v1"
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 )
 
 // services are what REST offers: each is called over a connection, so that its
 // interceptors see every request.
 func services(d Deps) []func(context.Context, *runtime.ServeMux) error {
-	own, auth := carrier{d.Frontdoor}, carrier{d.Auth}
+	own, auth, registry := carrier{d.Frontdoor}, carrier{d.Auth}, carrier{d.Registry}
 	return []func(context.Context, *runtime.ServeMux) error{
 		of(frontdoorv1.RegisterSessionServiceHandlerClient, frontdoorv1.NewSessionServiceClient(own)),
 		of(authv1.RegisterTokenServiceHandlerClient, authv1.NewTokenServiceClient(auth)),
+		of(registryv1.RegisterReservationServiceHandlerClient, registryv1.NewReservationServiceClient(registry)),
+		of(registryv1.RegisterTunnelServiceHandlerClient, registryv1.NewTunnelServiceClient(registry)),
+		of(registryv1.RegisterNodeAdminServiceHandlerClient, registryv1.NewNodeAdminServiceClient(registry)),
+		of(registryv1.RegisterRestoreServiceHandlerClient, registryv1.NewRestoreServiceClient(registry)),
 		of(frontdoorv1.RegisterExplainServiceHandlerClient, frontdoorv1.NewExplainServiceClient(own)),
 	}
 }

@@ -13,6 +13,7 @@ type Services struct {
 	Sessions *Sessions
 	Explain  *Explain
 	Inspect  *Inspect
+	Events   *Events
 }
 
 // Register adds the services to a server with the Methods.
@@ -20,6 +21,7 @@ func (s Services) Register(server *rpc.Server) {
 	frontdoorv1.RegisterSessionServiceServer(server, s.Sessions)
 	frontdoorv1.RegisterExplainServiceServer(server, s.Explain)
 	frontdoorv1.RegisterInspectServiceServer(server, s.Inspect)
+	frontdoorv1.RegisterEventServiceServer(server, s.Events)
 }
 
 // Methods says who may call what. All of it is for users: another frontdoor asks
@@ -29,6 +31,7 @@ func Methods() rpc.Methods {
 		frontdoorv1.SessionService_ListSessions_FullMethodName:    principal.ReadOnly,
 		frontdoorv1.SessionService_GetSession_FullMethodName:      principal.ReadOnly,
 		frontdoorv1.SessionService_CloseSession_FullMethodName:    principal.Operator,
+		frontdoorv1.EventService_WatchEvents_FullMethodName:       principal.ReadOnly,
 		frontdoorv1.ExplainService_Explain_FullMethodName:         principal.ReadOnly,
 		frontdoorv1.InspectService_InspectEndpoint_FullMethodName: principal.ReadOnly,
 	}}

@@ -136,5 +136,4 @@ func nodeKindPrefix(kind directory.NodeKind) string {
 	return NodePrefix + "connector/"
 }
 
-// NodeKey is the key of a node's record.
-func NodeKey(kind directory.NodeKind, id string) string { return nodeKindPrefix(kind) + id }
+func nodeKey(kind directory.NodeKind, id string) string { return nodeKindPrefix(kind) + id }

@@ -12,7 +12,7 @@ import (
 // History is what has happened.
 type History interface {
 	// Watch sends what happened behind a revision of an epoch, from now on with 0,
-	// until ctx ends. Each send is one revision's, or, without events, says how far
+	// all that is kept with -1, until ctx ends. Each send is one revision's, or, without events, says how far
 	// all has been sent.
 	Watch(ctx context.Context, after int64, epoch uint64, send func(*registryv1.WatchTunnelsResponse) error) error
 }

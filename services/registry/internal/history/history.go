@@ -27,6 +27,8 @@ const (
 	// once: the whole history may be their answer.
 	maxStreams = 256
 	maxReaders = 2
+	// everything, as a revision, is before all that is kept.
+	everything = -1
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 2 * time.Second
 )
@@ -170,8 +172,8 @@ func (t *Trail) ends() bool {
 	return t.stopping
 }
 
-// Watch sends what happened behind a revision of an epoch, from now on with 0,
-// until ctx ends or send fails.
+// Watch sends what happened behind a revision of an epoch, from now on with 0, all
+// that is kept with -1, until ctx ends or send fails.
 func (t *Trail) Watch(ctx context.Context, after int64, epoch uint64, send func(*registryv1.WatchTunnelsResponse) error) error {
 	select {
 	case t.streams <- struct{}{}:
@@ -183,6 +185,8 @@ func (t *Trail) Watch(ctx context.Context, after int64, epoch uint64, send func(
 	switch {
 	case err != nil:
 		return err
+	case after == everything:
+		after = now.Floor
 	case epoch != 0 && epoch != now.Epoch || after > now.Revision || after != 0 && after < now.Floor:
 		return directory.ErrCompacted
 	case after == 0:

@@ -93,7 +93,7 @@ func (x *WatchEventsRequest) GetAccountId() string {
 type WatchEventsResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Events []*v1.Event            `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Where to go on: opaque but for "0". Two revisions of stores, auth's first.
+	// Where to go on; opaque.
 	Position      string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -147,9 +147,9 @@ var File_dialback_frontdoor_v1_event_proto protoreflect.FileDescriptor
 
 const file_dialback_frontdoor_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"!dialback/frontdoor/v1/event.proto\x12\x15dialback.frontdoor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ddialback/audit/v1/audit.proto\x1a\x1cgoogle/api/annotations.proto\"\xcb\x01\n" +
-	"\x12WatchEventsRequest\x12<\n" +
-	"\x05after\x18\x01 \x01(\tB&\xbaH#r!2\x1f^([0-9]{1,19}(-[0-9]{1,19})?)?$R\x05after\x12O\n" +
+	"!dialback/frontdoor/v1/event.proto\x12\x15dialback.frontdoor.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ddialback/audit/v1/audit.proto\x1a\x1cgoogle/api/annotations.proto\"\xac\x01\n" +
+	"\x12WatchEventsRequest\x12\x1d\n" +
+	"\x05after\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18<R\x05after\x12O\n" +
 	"\x04kind\x18\x02 \x01(\tB;\xbaH8r6R\x00R\aaccountR\x05tokenR\vreservationR\x06tunnelR\asessionR\x04nodeR\x04kind\x12&\n" +
 	"\n" +
 	"account_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\taccountId\"c\n" +

@@ -584,7 +584,8 @@ func (*CloseTunnelResponse) Descriptor() ([]byte, []int) {
 
 type WatchTunnelsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The revision of the last answer that was handled; 0: from now.
+	// The revision of the last answer that was handled; 0: from now; -1: all that
+	// is kept.
 	AfterRevision int64 `protobuf:"varint,1,opt,name=after_revision,json=afterRevision,proto3" json:"after_revision,omitempty"`
 	// The epoch of that answer; 0: not known. Of another epoch nothing is kept:
 	// the store was restored in between.
@@ -772,9 +773,9 @@ const file_dialback_registry_v1_tunnel_proto_rawDesc = "" +
 	"\x12CloseTunnelRequest\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\bR\x02id\"\x15\n" +
-	"\x13CloseTunnelResponse\"\xa0\x01\n" +
-	"\x13WatchTunnelsRequest\x12.\n" +
-	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\x12\x14\n" +
+	"\x13CloseTunnelResponse\"\xa9\x01\n" +
+	"\x13WatchTunnelsRequest\x127\n" +
+	"\x0eafter_revision\x18\x01 \x01(\x03B\x10\xbaH\r\"\v(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01R\rafterRevision\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\x04kind\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\x04kind\x12&\n" +
 	"\n" +
@@ -782,12 +783,12 @@ const file_dialback_registry_v1_tunnel_proto_rawDesc = "" +
 	"\x14WatchTunnelsResponse\x120\n" +
 	"\x06events\x18\x01 \x03(\v2\x18.dialback.audit.v1.EventR\x06events\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch2\x8b\x04\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch2\xef\x03\n" +
 	"\rTunnelService\x12~\n" +
 	"\tGetTunnel\x12&.dialback.registry.v1.GetTunnelRequest\x1a'.dialback.registry.v1.GetTunnelResponse\" \x82\xd3\xe4\x93\x02\x1ab\x06tunnel\x12\x10/v1/tunnels/{id}\x12w\n" +
 	"\vListTunnels\x12(.dialback.registry.v1.ListTunnelsRequest\x1a).dialback.registry.v1.ListTunnelsResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/tunnels\x12|\n" +
-	"\vCloseTunnel\x12(.dialback.registry.v1.CloseTunnelRequest\x1a).dialback.registry.v1.CloseTunnelResponse\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/v1/tunnels/{id}\x12\x82\x01\n" +
-	"\fWatchTunnels\x12).dialback.registry.v1.WatchTunnelsRequest\x1a*.dialback.registry.v1.WatchTunnelsResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/tunnels:watch0\x01B\xdf\x01\n" +
+	"\vCloseTunnel\x12(.dialback.registry.v1.CloseTunnelRequest\x1a).dialback.registry.v1.CloseTunnelResponse\"\x18\x82\xd3\xe4\x93\x02\x12*\x10/v1/tunnels/{id}\x12g\n" +
+	"\fWatchTunnels\x12).dialback.registry.v1.WatchTunnelsRequest\x1a*.dialback.registry.v1.WatchTunnelsResponse0\x01B\xdf\x01\n" +
 	"\x18com.dialback.registry.v1B\vTunnelProtoP\x01ZDgithub.com/dialback/dialback/api/gen/dialback/registry/v1;registryv1\xa2\x02\x03DRX\xaa\x02\x14Dialback.Registry.V1\xca\x02\x14Dialback\\Registry\\V1\xe2\x02 Dialback\\Registry\\V1\\GPBMetadata\xea\x02\x16Dialback::Registry::V1b\x06proto3"
 
 var (

@@ -148,34 +148,6 @@ func local_request_TunnelService_CloseTunnel_0(ctx context.Context, marshaler ru
 	return msg, metadata, err
 }
 
-var filter_TunnelService_WatchTunnels_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
-
-func request_TunnelService_WatchTunnels_0(ctx context.Context, marshaler runtime.Marshaler, client TunnelServiceClient, req *http.Request, pathParams map[string]string) (TunnelService_WatchTunnelsClient, runtime.ServerMetadata, error) {
-	var (
-		protoReq WatchTunnelsRequest
-		metadata runtime.ServerMetadata
-	)
-	if err := req.ParseForm(); err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_TunnelService_WatchTunnels_0); err != nil {
-		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
-	}
-	if req.Body != nil {
-		_, _ = io.Copy(io.Discard, req.Body)
-	}
-	stream, err := client.WatchTunnels(ctx, &protoReq)
-	if err != nil {
-		return nil, metadata, err
-	}
-	header, err := stream.Header()
-	if err != nil {
-		return nil, metadata, err
-	}
-	metadata.HeaderMD = header
-	return stream, metadata, nil
-}
-
 // RegisterTunnelServiceHandlerServer registers the http handlers for service TunnelService to "mux".
 // UnaryRPC     :call TunnelServiceServer directly.
 // StreamingRPC :currently unsupported pending https://github.com/grpc/grpc-go/issues/906.
@@ -241,13 +213,6 @@ func RegisterTunnelServiceHandlerServer(ctx context.Context, mux *runtime.ServeM
 			return
 		}
 		forward_TunnelService_CloseTunnel_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
-	})
-
-	mux.Handle(http.MethodGet, pattern_TunnelService_WatchTunnels_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
-		err := status.Error(codes.Unimplemented, "streaming calls are not yet supported in the in-process transport")
-		_, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
-		return
 	})
 
 	return nil
@@ -340,23 +305,6 @@ func RegisterTunnelServiceHandlerClient(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_TunnelService_CloseTunnel_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
-	mux.Handle(http.MethodGet, pattern_TunnelService_WatchTunnels_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
-		ctx, cancel := context.WithCancel(req.Context())
-		defer cancel()
-		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
-		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/dialback.registry.v1.TunnelService/WatchTunnels", runtime.WithHTTPPathPattern("/v1/tunnels:watch"))
-		if err != nil {
-			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
-			return
-		}
-		resp, md, err := request_TunnelService_WatchTunnels_0(annotatedContext, inboundMarshaler, client, req, pathParams)
-		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
-		if err != nil {
-			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
-			return
-		}
-		forward_TunnelService_WatchTunnels_0(annotatedContext, mux, outboundMarshaler, w, req, func() (proto.Message, error) { return resp.Recv() }, mux.GetForwardResponseOptions()...)
-	})
 	return nil
 }
 
@@ -370,15 +318,13 @@ func (m response_TunnelService_GetTunnel_0) XXX_ResponseBody() interface{} {
 }
 
 var (
-	pattern_TunnelService_GetTunnel_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "tunnels", "id"}, ""))
-	pattern_TunnelService_ListTunnels_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "tunnels"}, ""))
-	pattern_TunnelService_CloseTunnel_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "tunnels", "id"}, ""))
-	pattern_TunnelService_WatchTunnels_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "tunnels"}, "watch"))
+	pattern_TunnelService_GetTunnel_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "tunnels", "id"}, ""))
+	pattern_TunnelService_ListTunnels_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "tunnels"}, ""))
+	pattern_TunnelService_CloseTunnel_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "tunnels", "id"}, ""))
 )
 
 var (
-	forward_TunnelService_GetTunnel_0    = runtime.ForwardResponseMessage
-	forward_TunnelService_ListTunnels_0  = runtime.ForwardResponseMessage
-	forward_TunnelService_CloseTunnel_0  = runtime.ForwardResponseMessage
-	forward_TunnelService_WatchTunnels_0 = runtime.ForwardResponseStream
+	forward_TunnelService_GetTunnel_0   = runtime.ForwardResponseMessage
+	forward_TunnelService_ListTunnels_0 = runtime.ForwardResponseMessage
+	forward_TunnelService_CloseTunnel_0 = runtime.ForwardResponseMessage
 )

@@ -44,6 +44,7 @@ type TunnelServiceClient interface {
 	// WatchTunnels streams what happens to tunnels, reservations and nodes: who
 	// did it, from which address, through which node, when and why. NOT_FOUND
 	// with reason COMPACTED: that far back nothing is kept.
+	// Over REST it is a part of dialback.frontdoor.v1.EventService.
 	WatchTunnels(ctx context.Context, in *WatchTunnelsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchTunnelsResponse], error)
 }
 
@@ -123,6 +124,7 @@ type TunnelServiceServer interface {
 	// WatchTunnels streams what happens to tunnels, reservations and nodes: who
 	// did it, from which address, through which node, when and why. NOT_FOUND
 	// with reason COMPACTED: that far back nothing is kept.
+	// Over REST it is a part of dialback.frontdoor.v1.EventService.
 	WatchTunnels(*WatchTunnelsRequest, grpc.ServerStreamingServer[WatchTunnelsResponse]) error
 	mustEmbedUnimplementedTunnelServiceServer()
 }
