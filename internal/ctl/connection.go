@@ -13,6 +13,7 @@ import (
 
 	"github.com/dialback/dialback/internal/datadir"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/restclient"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
@@ -67,6 +68,8 @@ func explain(err error, server string) string {
 		return err.Error()
 	}
 	switch cause := e.Unwrap(); {
+	case errors.Is(err, restclient.ErrUnreachable):
+		return strings.TrimSuffix(e.Error(), ": ") + "; check that it runs, and the context (dialbackctl config get-contexts)"
 	case e.Kind() == errs.Unavailable && cause != nil: // gRPC's own: nobody has answered
 		return fmt.Sprintf("cannot reach auth at %s: %s; check that it runs, and its address with --server", server, transportError(cause))
 	case e.Reason() == errs.ReasonPermissionDenied:

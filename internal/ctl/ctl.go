@@ -7,11 +7,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/dialback/dialback/internal/config"
 	"github.com/dialback/dialback/internal/datadir"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/restclient"
 	"github.com/dialback/dialback/internal/version"
 )
 
@@ -25,9 +27,22 @@ const (
 // cli is the command line.
 type cli struct {
 	connection
-	Token   tokenCommands  `cmd:"" help:"Make, list and revoke authtokens."`
-	PKI     pkiCommands    `cmd:"" name:"pki" help:"Make the authorities and certificates of a cluster, and replace them."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	restFlags
+	Get        getCommand           `cmd:"" aliases:"list" help:"Show resources: all of a kind, or some by id."`
+	Create     createCommand        `cmd:"" help:"Make a resource."`
+	Update     updateCommand        `cmd:"" help:"Change a resource."`
+	Delete     deleteCommand        `cmd:"" help:"Delete resources; sessions and tunnels end."`
+	Drain      drainCommand         `cmd:"" help:"Have a connector or frontdoor let everybody go elsewhere, and end."`
+	Explain    explainCommand       `cmd:"" help:"Say what would become of a visitor's request now, and why."`
+	Events     eventsCommand        `cmd:"" help:"Show what was done, by whom."`
+	Kinds      kindsCommand         `cmd:"" help:"List the kinds of resources, or the fields of one."`
+	ConfigFile configCommands       `cmd:"" name:"config" help:"Keep contexts: which deployments there are, and the key for each."`
+	Token      tokenCommands        `cmd:"" help:"Make, list and revoke authtokens, with an administrator's certificate."`
+	PKI        pkiCommands          `cmd:"" name:"pki" help:"Make the authorities and certificates of a cluster, and replace them."`
+	Restore    restoreFinishCommand `cmd:"" name:"restore-finish" help:"End a restore of etcd: what is remembered of the time before counts no more."`
+	Completion completionCommand    `cmd:"" help:"Print a script that has a shell complete commands, kinds and ids."`
+	Complete   completeCommand      `cmd:"" hidden:"" help:"Print the words that could come next."`
+	Version    versionCommand       `cmd:"" help:"Print the version."`
 }
 
 // env is what commands work with.
@@ -36,6 +51,8 @@ type env struct {
 	now            func() time.Time
 	connection     *connection
 	pki            *pkiCommands
+	context        string             // that was asked for; empty: the current one
+	client         *restclient.Client // of rest, once it was needed
 }
 
 // note says something to the person, not to the pipe.
@@ -52,7 +69,9 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	command, err := config.Parse(&c, args, config.Options{
 		Name: "dialbackctl", Description: "Administers a deployment of Dialback.",
 		EnvPrefix: "DIALBACK_ADMIN_", Version: version.String(),
-		Vars:   map[string]string{"credentials": datadir.Admin(datadir.Default())},
+		Vars: map[string]string{
+			"credentials": datadir.Admin(datadir.Default()), "kinds": "Kind of resource: " + strings.Join(kindNames(), ", "),
+		},
 		Stdout: stdout, Exit: func(int) { ended = true },
 	})
 	switch {
@@ -62,13 +81,20 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		e.note("dialbackctl: %v", err)
 		return exitUsage
 	}
-	e.connection, e.pki = &c.connection, &c.PKI
+	e.connection, e.pki, e.context = &c.connection, &c.PKI, c.Context
+	defer e.close()
 	command.BindTo(ctx, (*context.Context)(nil))
 	if err := command.Run(e); err != nil {
 		e.note("dialbackctl: %s", explain(err, c.Server))
 		return exitCode(err)
 	}
 	return exitOK
+}
+
+func (e *env) close() {
+	if e.client != nil {
+		e.client.Close()
+	}
 }
 
 // exitCode tells what another command line mends from what it does not.
