@@ -51,7 +51,7 @@ func TestCommandLinesThatCannotWork(t *testing.T) {
 		"nothing configured":  {"dialback", []string{"http", "8080"}, 2, "dialback config add-server"},
 		"an unknown flag":     {"dialback", []string{"http", "8080", "--subdomian", "x"}, 2, "--subdomian"},
 		"an unknown command":  {"dialback", []string{"htttp", "8080"}, 2, "htttp"},
-		"an occupied address": {"dialbackd", []string{"--http", server.HTTP, "--tls", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, 1, "--http"},
+		"an occupied address": {"dialbackd", []string{"--http", server.HTTP, "--tls", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--api", "127.0.0.1:0"}, 1, "--http"},
 		"a bad address":       {"dialbackd", []string{"--http", "7080"}, 2, "host:port"},
 		"no credentials":      {"dialbackctl", []string{"token", "list"}, 1, "--credentials"},
 	} {

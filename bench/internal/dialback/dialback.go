@@ -52,7 +52,7 @@ func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		Name: "dialbackd", Path: filepath.Join(cfg.Bin, "dialbackd"), Env: environment(cfg.Dir),
 		Args: []string{
 			"serve", "--data", dataDir(cfg.Dir), "--http", "127.0.0.1:0", "--tls", net.JoinHostPort(cfg.Host, "0"),
-			"--admin", "127.0.0.1:0", "--domain", domain, "--log-format", "json",
+			"--admin", "127.0.0.1:0", "--api", "127.0.0.1:0", "--domain", domain, "--log-format", "json",
 		},
 	})
 	if err != nil {

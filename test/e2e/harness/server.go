@@ -18,8 +18,8 @@ type Server struct {
 	args []string
 	env  []string
 
-	// HTTP, TLS and Admin are the addresses that it listens on.
-	HTTP, TLS, Admin string
+	// HTTP, TLS, Admin and API are the addresses that it listens on.
+	HTTP, TLS, Admin, API string
 	// Domain is the deployment's domain.
 	Domain string
 }
@@ -28,7 +28,7 @@ type Server struct {
 func StartServer(t testing.TB, env []string, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, home: t.TempDir(), args: args, env: env}
-	s.HTTP, s.TLS, s.Admin = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	s.HTTP, s.TLS, s.Admin, s.API = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	s.Restart()
 	return s
 }
@@ -37,14 +37,14 @@ func StartServer(t testing.TB, env []string, args ...string) *Server {
 func (s *Server) Restart() {
 	s.t.Helper()
 	args := append([]string{"serve", "--data", filepath.Join(s.home, "data"), "--log-format", "json", "--log-level", "debug",
-		"--http", s.HTTP, "--tls", s.TLS, "--admin", s.Admin}, s.args...)
+		"--http", s.HTTP, "--tls", s.TLS, "--admin", s.Admin, "--api", s.API}, s.args...)
 	s.Proc = Start(s.t, append(s.Env(), s.env...), Bin("dialbackd"), args...)
 	line := s.WaitLog(`(?m)^(\{.*"msg":"ready".*\})$`)
-	var ready struct{ HTTP, TLS, Admin, Domain string }
+	var ready struct{ HTTP, TLS, Admin, API, Domain string }
 	if err := json.Unmarshal([]byte(line), &ready); err != nil {
 		s.t.Fatalf("ready line %s: %v", line, err)
 	}
-	s.HTTP, s.TLS, s.Admin, s.Domain = ready.HTTP, ready.TLS, ready.Admin, ready.Domain
+	s.HTTP, s.TLS, s.Admin, s.API, s.Domain = ready.HTTP, ready.TLS, ready.Admin, ready.API, ready.Domain
 }
 
 // Env returns the environment of a user of this server: its agent

@@ -99,7 +99,7 @@ func serve(ctx context.Context, c chosen, log *slog.Logger, stdout io.Writer) er
 // program.
 func announce(log *slog.Logger, stdout io.Writer, format string, g standalone.Greeting) {
 	if format == "json" {
-		log.Info("ready", "http", g.HTTP, "tls", g.TLS, "admin", g.Admin, "domain", g.Domain, "agents", g.Agents, "pin", g.Pin)
+		log.Info("ready", "http", g.HTTP, "tls", g.TLS, "admin", g.Admin, "api", g.API, "rest", g.REST, "domain", g.Domain, "agents", g.Agents, "pin", g.Pin)
 		return
 	}
 	fmt.Fprint(stdout, greeting(g))
@@ -111,13 +111,17 @@ func greeting(g standalone.Greeting) string {
 
   Visitors    %s
   Agents      %s
+  REST        %s
   Data        %s
-`, g.Example, g.Agents, g.Data)
+`, g.Example, g.Agents, g.REST, g.Data)
 	if g.Note != "" {
 		s += "  Agent       " + g.Note + "\n"
+	}
+	if g.ContextNote != "" {
+		s += "  dialbackctl " + g.ContextNote + "\n"
 	}
 	if g.Domain == standalone.LocalDomain {
 		s += "\n  Put a service on the web:     dialback http 8080\n"
 	}
-	return s + "  Give somebody else access:    dialbackctl token create\n\n"
+	return s + "  See what is served:           dialbackctl get tunnels\n  Give somebody else access:    dialbackctl token create\n\n"
 }

@@ -29,6 +29,7 @@ type demo struct {
 	out    io.Writer
 	page   net.Listener
 	ready  chan standalone.Greeting
+	rest   string // its base URL, once it is ready
 }
 
 func runDemo(ctx context.Context, server *standalone.Server, log *slog.Logger, out io.Writer) error {
@@ -63,6 +64,7 @@ func (d *demo) connect(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	d.rest = g.REST
 	home := filepath.Join(g.Data, "demo-agent")
 	known, _, err := d.server.Introduce(ctx, filepath.Join(home, "config.yaml"), "made for the demo")
 	if err != nil {
@@ -95,8 +97,11 @@ func (d *demo) event(e agent.Event) {
     %s
 
   Your own service, from another terminal:   bin/dialback http 8080
+  See what is served, and why:               bin/dialbackctl get tunnels
+                                             bin/dialbackctl explain %s
+  REST, with the same rights:                %s/v1/tunnels
   Ctrl-C ends it.
 
-`, online.URLs[0])
+`, online.URLs[0], online.URLs[0], d.rest)
 	}
 }

@@ -64,16 +64,9 @@ func (s *Server) newRegistry() (*registry.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	toConnector, err := s.wires.dial(tlsconf.RoleRegistry, tlsconf.RoleConnector)
-	if err != nil {
-		return nil, err
-	}
 	return registry.New(registry.Default(s.config.Domain), registry.Deps{
 		Etcd: s.store.client, TLS: s.wires.identities[tlsconf.RoleRegistry].server(), Listener: s.wires.servers[tlsconf.RoleRegistry],
 		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth), Users: apikey.New(toAuth, time.Now),
-		Connector: func(string, string) (grpc.ClientConnInterface, error) {
-			return struct{ grpc.ClientConnInterface }{toConnector}, nil // the wires close it
-		},
 	})
 }
 
@@ -159,6 +152,7 @@ func (s *Server) greet() Greeting {
 	g := Greeting{
 		HTTP: front.HTTPAddr().String(), TLS: front.TLSAddr().String(), Admin: s.config.Admin,
 		Agents: net.JoinHostPort(s.config.Domain, strconv.Itoa(cmp.Or(s.config.PublicHTTPSPort, portOf(front.TLSAddr())))),
+		API:    front.APIAddr().String(), REST: front.APIURL(),
 		Pin:    s.pki.proxy.Pin().String(),
 		Domain: s.config.Domain, Data: s.config.Data,
 	}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/agentconfig"
+	"github.com/dialback/dialback/internal/ctlconfig"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/services/auth"
 	"github.com/dialback/dialback/services/connector"
@@ -46,16 +48,19 @@ type parts struct {
 
 // Greeting is what a user wants to know of a server that is ready.
 type Greeting struct {
-	// HTTP, TLS and Admin are where it listens.
-	HTTP, TLS, Admin string
+	// HTTP, TLS, Admin and API are where it listens.
+	HTTP, TLS, Admin, API string
+	// REST is the base URL of API.
+	REST string
 	// Example is a public URL with "<name>" in place of a name.
 	Example string
 	// Agents is where agents connect; Pin is what they check.
 	Agents, Pin string
 	Domain      string
 	Data        string
-	// Note is about this user's agent configuration; may be empty.
-	Note string
+	// Note is about this user's agent configuration, ContextNote about their
+	// dialbackctl; both may be empty.
+	Note, ContextNote string
 }
 
 // Open builds everything up to the point where it can serve: it locks the data
@@ -89,7 +94,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	if err = s.build(); errors.Is(err, syscall.EADDRINUSE) {
-		err = fmt.Errorf("%w: is another dialbackd running? Choose other addresses with --http, --tls and --admin", err)
+		err = fmt.Errorf("%w: is another dialbackd running? Choose other addresses with --http, --tls, --admin and --api", err)
 	}
 	return err
 }
@@ -145,7 +150,24 @@ func (s *Server) becomeReady(ctx context.Context, ready func(Greeting)) {
 	if s.config.Domain == LocalDomain {
 		greeting.Note = s.introduceToUser(ctx)
 	}
+	greeting.ContextNote = s.introduceToOperator(ctx)
 	ready(greeting)
+}
+
+// introduceToOperator makes `dialbackctl get tunnels` work at once for the user
+// who has started this server.
+func (s *Server) introduceToOperator(ctx context.Context) (note string) {
+	path, err := ctlconfig.DefaultPath()
+	if err == nil {
+		var tokens authv1.TokenServiceClient
+		if tokens, err = s.wires.tokens(); err == nil {
+			note, err = introduceOperator(ctx, tokens, path, s.greeting.REST)
+		}
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "this user's dialbackctl does not know this server", "error", err)
+	}
+	return note
 }
 
 // introduceToUser makes `dialback http 8080` work at once for the user who has
