@@ -3,6 +3,7 @@ package agent_test
 import (
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,16 +80,12 @@ func TestFailedDialBacksAreToldAtOnce(t *testing.T) {
 		addresses  []string
 		want       agentv1.FailReason
 	}{
-		"another domain":           {"fd1.proxy.example.com", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"the proxy domain itself":  {"proxy.localhost", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"no name":                  {"", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"a host outside":           {agenttest.FrontdoorName, []string{"example.com:443"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"a private network":        {agenttest.FrontdoorName, []string{"10.0.0.5:443", "192.168.1.1:22"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"the metadata service":     {agenttest.FrontdoorName, []string{"169.254.169.254:80"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
-		"nobody listens":           {agenttest.FrontdoorName, []string{closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
-		"the wrong authority":      {agenttest.FrontdoorName, nil, agentv1.FailReason_FAIL_REASON_TLS},
-		"none of them, mixed":      {agenttest.FrontdoorName, []string{"10.0.0.5:443", closed(t)}, agentv1.FailReason_FAIL_REASON_UNREACHABLE},
-		"an address without sense": {agenttest.FrontdoorName, []string{"nonsense"}, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"another domain":          {"fd1.proxy.example.com", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"the proxy domain itself": {"proxy.localhost", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"no name":                 {"", nil, agentv1.FailReason_FAIL_REASON_FORBIDDEN},
+		"the wrong authority":     {agenttest.FrontdoorName, nil, agentv1.FailReason_FAIL_REASON_TLS},
+		// The last resort is the address of the control connection.
+		"none of them, mixed": {agenttest.FrontdoorName, []string{"10.0.0.5:443", closed(t)}, agentv1.FailReason_FAIL_REASON_TLS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +128,30 @@ func TestPinsThatTheServerSendsAreAdded(t *testing.T) {
 	session := server.Session(1)
 	if status, _ := server.Visit(session, session.Tunnel(), "/"); status != 200 {
 		t.Errorf("status %d", status)
+	}
+}
+
+// A frontdoor's own address may be no good from the agent's network. That of the
+// control connection is, and leads there too.
+func TestTheLastResortIsTheControlConnectionsAddress(t *testing.T) {
+	t.Parallel()
+	server := agenttest.New(t)
+	server.Start()
+	start(t, config(t, server))
+	session := server.Session(1)
+	for name, own := range map[string][]string{
+		"nobody listens": {closed(t)}, "not allowed": {"10.0.0.5:443", "example.com:443"}, "no address": {"nonsense"},
+	} {
+		ticket, arrival := server.Ticket()
+		session.Ask(&agentv1.Dial{
+			Ticket: ticket, ServerName: "f-" + strings.Fields(name)[0] + ".proxy.localhost", Remaining: durationpb.New(agenttest.Limit), Addresses: own,
+		})
+		select {
+		case conn := <-arrival:
+			_ = conn.Close()
+		case <-time.After(agenttest.Limit):
+			t.Errorf("%s: the dial-back does not come", name)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type Service struct {
 
 	store       *etcdstore.Store
 	revocations *identity.Revocations
+	uses        *identity.Uses
 }
 
 // New checks the configuration and listens. Calls wait until Run.
@@ -48,6 +49,7 @@ func New(c Config, d Deps) (*Service, error) {
 	}
 	s := &Service{config: c, deps: d, log: d.Logger.With("part", "auth"), store: etcdstore.New(d.Etcd, etcdstore.Prefix)}
 	s.revocations = identity.NewRevocations(s.store, time.Now, s.log)
+	s.uses = identity.NewUses(s.store, time.Now, s.log)
 	if c.Listen != "" {
 		l, err := net.Listen("tcp", c.Listen)
 		if err != nil {
@@ -82,6 +84,9 @@ func (s *Service) Run(ctx context.Context) error {
 
 	g := lifecycle.New(s.log)
 	g.Go("revocations", s.revocations.Run)
+	g.Go("uses", s.uses.Run)
+	g.Go("history", identity.NewTrimmer(s.store, identity.Retention{Age: s.config.AuditAge, Count: s.config.AuditCount}, time.Now, s.log).Run)
+	g.Go("agents", identity.NewSweeper(s.store, time.Now, s.log).Run)
 	for _, l := range s.listeners {
 		g.Go("serve "+l.Addr().String(), func(context.Context) error { return server.Serve(l) })
 	}
@@ -97,7 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) loadKeys(ctx context.Context) (identity.Keys, error) {
 	proposal := identity.NewKeys(time.Now())
 	for {
-		keys, err := s.store.Keys(ctx, proposal)
+		keys, err := s.begin(ctx, proposal)
 		if !errors.Is(err, identity.ErrUnavailable) {
 			return keys, err
 		}
@@ -110,10 +115,25 @@ func (s *Service) loadKeys(ctx context.Context) (identity.Keys, error) {
 	}
 }
 
+// begin returns the keys that all replicas share, and sees to it that there is the
+// account which whoever names none means.
+func (s *Service) begin(ctx context.Context, proposal identity.Keys) (identity.Keys, error) {
+	keys, err := s.store.Keys(ctx, proposal)
+	if err != nil {
+		return keys, err
+	}
+	account, event := identity.NewDefaultAccount(time.Now())
+	_, _, err = s.store.CreateAccount(ctx, account, event)
+	return keys, err
+}
+
 func (s *Service) newServer(keys identity.Keys) *rpc.Server {
-	throttle := identity.NewThrottle(s.config.FailureBurst, s.config.FailureInterval, throttled, time.Now)
-	credentials := identity.NewCredentials(s.store, throttle,
-		identity.Limits{AssertionValidity: s.config.AssertionValidity, MaxTunnels: s.config.MaxTunnels}, time.Now)
+	throttle := func() *identity.Throttle {
+		return identity.NewThrottle(s.config.FailureBurst, s.config.FailureInterval, throttled, time.Now)
+	}
+	credentials := identity.NewCredentials(
+		identity.Limits{AssertionValidity: s.config.AssertionValidity, MaxTunnels: s.config.MaxTunnels},
+		identity.CredentialDeps{Store: s.store, Addresses: throttle(), IDs: throttle(), Uses: s.uses, Now: time.Now})
 	server := rpc.NewServer(rpc.ServerConfig{
 		TLS: s.deps.TLS, Methods: grpcapi.Methods(), Users: credentials, Validator: validate.New(), Logger: s.log, Telemetry: s.deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(grpcapi.MaxMessage), grpc.MaxConcurrentStreams(maxCalls))
@@ -121,8 +141,12 @@ func (s *Service) newServer(keys identity.Keys) *rpc.Server {
 	for _, pin := range s.config.CAPins {
 		agentServer.CAPins = append(agentServer.CAPins, pin[:])
 	}
-	grpcapi.Register(server, grpcapi.NewCredentialService(credentials, s.revocations, keys),
-		grpcapi.NewTokenService(identity.NewTokens(s.store, time.Now), agentServer, s.log))
+	grpcapi.Services{
+		Credentials: grpcapi.NewCredentialService(credentials, s.revocations, keys),
+		Accounts:    grpcapi.NewAccountService(identity.NewAccounts(s.store, time.Now), s.log),
+		Tokens:      grpcapi.NewTokenService(identity.NewTokens(s.store, time.Now), agentServer, s.log),
+		Audit:       grpcapi.NewAuditService(identity.NewAudit(s.store, s.revocations)),
+	}.Register(server)
 	return server
 }
 

@@ -112,6 +112,21 @@ func TestEachMethodIsForItsRolesAlone(t *testing.T) {
 			_, err := c.CreateToken(bounded(t), &authv1.CreateTokenRequest{})
 			return err
 		}},
+		"EndAgent": {[]string{tlsconf.RoleConnector}, func(c caller) error {
+			_, err := c.EndAgent(bounded(t), &authv1.EndAgentRequest{AccountId: "team-a", AgentId: "x"})
+			return err
+		}},
+		"CreateAccount": {[]string{tlsconf.RoleAdmin}, func(c caller) error {
+			_, err := c.CreateAccount(bounded(t), &authv1.CreateAccountRequest{Account: &authv1.Account{Id: "team-a"}})
+			return err
+		}},
+		"WatchEvents": {[]string{tlsconf.RoleAdmin}, func(c caller) error {
+			stream, err := c.WatchEvents(bounded(t), &authv1.WatchEventsRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		}},
 		"Authenticate": {[]string{tlsconf.RoleConnector, tlsconf.RoleFrontdoor, tlsconf.RoleRegistry}, func(c caller) error {
 			_, err := c.Authenticate(bounded(t), &authv1.AuthenticateRequest{ApiKey: "dbk_"})
 			return err

@@ -35,6 +35,10 @@ type Config struct {
 	// and FailureInterval after what time each further one.
 	FailureBurst    int
 	FailureInterval time.Duration
+	// AuditAge is how long the history of changes is kept, AuditCount how many of
+	// them at most.
+	AuditAge   time.Duration
+	AuditCount int
 	// DrainTimeout bounds a stop on purpose.
 	DrainTimeout time.Duration
 }
@@ -46,6 +50,8 @@ func Default() Config {
 		MaxTunnels:        256,
 		FailureBurst:      20,
 		FailureInterval:   time.Second,
+		AuditAge:          90 * 24 * time.Hour,
+		AuditCount:        100_000,
 		DrainTimeout:      10 * time.Second,
 	}
 }
@@ -62,6 +68,8 @@ func (c Config) Validate() error {
 		return errors.New("failure burst: want at least 1")
 	case c.FailureInterval <= 0:
 		return errors.New("failure interval: want more than 0")
+	case c.AuditAge <= 0 || c.AuditCount < 1:
+		return errors.New("audit age and count: want more than 0")
 	case c.DrainTimeout <= 0:
 		return errors.New("drain timeout: want more than 0")
 	}

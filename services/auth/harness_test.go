@@ -109,6 +109,8 @@ func testLogger(d *deployment) *slog.Logger {
 // caller has the clients of one identity.
 type caller struct {
 	authv1.TokenServiceClient
+	authv1.AccountServiceClient
+	authv1.AuditServiceClient
 	authv1.CredentialServiceClient
 }
 
@@ -124,7 +126,10 @@ func (r *replica) asNamed(role, name string) caller {
 		r.d.t.Fatal(err)
 	}
 	r.d.t.Cleanup(func() { _ = conn.Close() })
-	return caller{authv1.NewTokenServiceClient(conn), authv1.NewCredentialServiceClient(conn)}
+	return caller{
+		authv1.NewTokenServiceClient(conn), authv1.NewAccountServiceClient(conn),
+		authv1.NewAuditServiceClient(conn), authv1.NewCredentialServiceClient(conn),
+	}
 }
 
 // bounded is the test's context with a limit.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	// maxIntroducing bounds the relayed connections whose agents have not presented
 	// a ticket yet.
 	maxIntroducing = 1024
+	// relaysEvery is how often connections are looked for that a frontdoor relays
+	// which is about to stop.
+	relaysEvery = time.Second
 	// leaveWithin is left of the drain's time when the last relays are cut.
 	leaveWithin = 2 * time.Second
 )
@@ -57,6 +61,7 @@ func (f *Frontdoor) serveRelayed(group *lifecycle.Group, agents *tls.Config) {
 		return
 	}
 	group.Go("relay peers", f.peers.Run)
+	group.Go("relaying frontdoors", f.followRelays)
 	port := relayport.Listen(f.relayed, relayport.Config{
 		Names: []string{f.id + ".proxy." + f.cfg.Domain}, From: f.peers.Contain,
 		Refused: f.refused, Logger: f.log,
@@ -87,6 +92,29 @@ func (f *Frontdoor) acceptRelayed(ctx context.Context, port net.Listener, config
 			f.dialer.Accept(ctx, tls.Server(c, config))
 			<-places
 		}()
+	}
+}
+
+// followRelays ends connections whose relaying frontdoor is about to stop, those
+// too that come through it later, while load balancers have not noticed.
+func (f *Frontdoor) followRelays(ctx context.Context) error {
+	stops := func(id string) bool {
+		n := f.nodes.Frontdoor(id)
+		return n != nil && n.State == nodes.Draining
+	}
+	again := time.NewTicker(relaysEvery)
+	defer again.Stop()
+	for {
+		changed := f.nodes.Changed()
+		if slices.ContainsFunc(f.nodes.Frontdoors(), func(n *nodes.Node) bool { return n.State == nodes.Draining && n.ID != f.id }) {
+			f.pool.RetireRelayed(stops)
+		}
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 

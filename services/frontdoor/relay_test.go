@@ -13,6 +13,7 @@ import (
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/proxyheader"
+	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/services/frontdoor"
 )
@@ -62,16 +63,64 @@ func pairOfFrontdoors(t *testing.T, second worldOptions) (first, other *world, a
 // as it is, for the certificate that the agent sees is the other's.
 func TestAnAgentThatReachesOneFrontdoorServesTheVisitorsOfAnother(t *testing.T) {
 	t.Parallel()
-	_, other, a := pairOfFrontdoors(t, worldOptions{})
+	sink := testkit.Spans(t)
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Service: "frontdoor"}, sink.Exporter())
+	fatal(t, err)
+	first, other, _ := pairOfFrontdoors(t, worldOptions{telemetry: tel})
 	for range 3 {
 		res, body := get(t, other.client(), "https://"+app+"/")
 		if res.StatusCode != http.StatusOK || body != "served" {
 			t.Fatalf("%s %q", res.Status, body)
 		}
 	}
-	if a.dialled() == 0 {
-		t.Error("the agent has dialled nobody")
+	_ = other.stop()
+	fatal(t, tel.Shutdown(t.Context()))
+	spans := sink.Wait(func(spans []testkit.Span) bool { return len(named(spans, "GET")) == 3 })
+	for _, s := range named(spans, "GET") {
+		if got := s.Attribute("dialback.relay"); got != first.front.NodeID() {
+			t.Errorf("the trace says relayed by %q", got)
+		}
 	}
+}
+
+// What a frontdoor relays for another one is in its way when it stops. The other
+// one ends what is idle and lets a request finish, so nobody is cut off.
+func TestAFrontdoorThatRelaysStops(t *testing.T) {
+	t.Parallel()
+	first := newWorld(t, worldOptions{config: func(c *frontdoor.Config) {
+		relaying(c)
+		c.DrainTimeout = 3 * limit // what is cut at its end is not what is waited for
+	}})
+	finish := make(chan struct{})
+	a := first.tunnel(app, upstream(t, func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(rw, "begin ")
+		_ = http.NewResponseController(rw).Flush()
+		<-finish
+		_, _ = io.WriteString(rw, "end")
+	}))
+	other := first.beside(worldOptions{config: relaying})
+	first.inTable(registryv1.NodeState_NODE_STATE_READY)
+	other.inTable(registryv1.NodeState_NODE_STATE_READY)
+	res, err := other.client().Get("https://" + app + "/")
+	fatal(t, err)
+	defer res.Body.Close()
+	testkit.Eventually(t, limit, func() bool { return a.conns() > 0 }, "the agent has connections")
+
+	first.inTable(registryv1.NodeState_NODE_STATE_DRAINING)
+	stopped := make(chan error, 1)
+	go func() { stopped <- first.stop() }()
+	testkit.Eventually(t, limit, func() bool { return a.conns() == 1 }, "idle ones leave")
+	select {
+	case err := <-stopped:
+		t.Fatalf("stopped while it relays a request: %v", err)
+	default:
+	}
+	close(finish)
+	if rest, err := io.ReadAll(res.Body); string(rest) != "begin end" || err != nil {
+		t.Errorf("in flight: %q, %v", rest, err)
+	}
+	testkit.Eventually(t, limit, func() bool { return a.conns() == 0 }, "the one that was busy leaves")
+	fatal(t, <-stopped)
 }
 
 // What is for another node goes there or nowhere: an id that nobody has is refused

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -43,6 +44,9 @@ type deployment struct {
 	ca     *tlsconf.CA
 	signer ed25519.PrivateKey
 	public ed25519.PublicKey
+
+	// answering are connectors that can be called (*rpc.Memory), by their node's id.
+	answering *sync.Map
 }
 
 // deploy uses a part of the shared etcd.
@@ -61,7 +65,18 @@ func deployOn(t testing.TB, etcd *clientv3.Client) *deployment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &deployment{t: t, etcd: etcd, ca: testkit.CA(t), signer: signer, public: public}
+	return &deployment{t: t, etcd: etcd, ca: testkit.CA(t), signer: signer, public: public, answering: &sync.Map{}}
+}
+
+// dial calls a connector, which may not be there.
+func (d *deployment) dial(id, _ string) (grpc.ClientConnInterface, error) {
+	mem, ok := d.answering.Load(id)
+	if !ok {
+		return nil, errors.New("connection refused")
+	}
+	return rpc.Dial(rpc.ClientConfig{
+		Target: id, Dialer: mem.(*rpc.Memory).Dial, TLS: tlsconf.ServiceClient(d.cert(tlsconf.RoleRegistry, "registry"), d.ca.Pool(), tlsconf.RoleConnector),
+	})
 }
 
 // AssertionKey answers auth's key.
@@ -99,7 +114,7 @@ func (d *deployment) start(change ...func(*registry.Config)) *instance {
 	mem := rpc.NewMemory()
 	service, err := registry.New(config, registry.Deps{
 		Etcd: d.etcd, TLS: tlsconf.ServiceServer(d.cert(tlsconf.RoleRegistry, "registry"), d.ca.Pool()),
-		Listener: mem, Logger: testkit.Logger(d.t), AssertionKeys: d, Users: testkit.Users{},
+		Listener: mem, Logger: testkit.Logger(d.t), AssertionKeys: d, Users: testkit.Users{}, Connector: d.dial,
 	})
 	if err != nil {
 		d.t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,6 +21,7 @@ import (
 	"github.com/dialback/dialback/internal/rpc/validate"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/services/registry/internal/authkeys"
+	"github.com/dialback/dialback/services/registry/internal/connectors"
 	"github.com/dialback/dialback/services/registry/internal/directory"
 	"github.com/dialback/dialback/services/registry/internal/etcdstore"
 	"github.com/dialback/dialback/services/registry/internal/grpcapi"
@@ -60,6 +62,9 @@ type Deps struct {
 	AssertionKeys AssertionKeys
 	// Users knows whose API keys are.
 	Users rpc.Authenticator
+	// Connector returns a connection to a connector, for a call. One that can be
+	// closed is, behind it.
+	Connector func(id, address string) (grpc.ClientConnInterface, error)
 }
 
 // Registry is one replica.
@@ -72,6 +77,8 @@ type Registry struct {
 	trail    *history.Trail
 	sweeper  *directory.Sweeper
 	server   *rpc.Server
+	// steady is for how long it has served without a break.
+	steady atomic.Int64
 }
 
 // New returns a replica that serves once it runs.
@@ -79,31 +86,41 @@ func New(config Config, deps Deps) (*Registry, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	if deps.Etcd == nil || deps.TLS == nil || deps.Listener == nil || deps.Logger == nil || deps.AssertionKeys == nil || deps.Users == nil {
-		return nil, errors.New("registry: etcd, TLS, listener, logger, assertion keys and users are needed")
+	if deps.Etcd == nil || deps.TLS == nil || deps.Listener == nil || deps.Logger == nil || deps.AssertionKeys == nil || deps.Users == nil || deps.Connector == nil {
+		return nil, errors.New("registry: etcd, TLS, listener, logger, assertion keys, users and a way to connectors are needed")
 	}
 	log := deps.Logger.With("part", "registry")
-	store := etcdstore.New(deps.Etcd)
+	r := &Registry{config: config, log: log, listener: deps.Listener, store: etcdstore.New(deps.Etcd)}
+	r.replica = replica.New(replica.Config{History: config.History}, deps.Etcd, log)
+	r.trail = history.New(history.Config{KeepAlive: keepAlive, Epoch: r.replica.Epoch}, deps.Etcd, r.store, log)
 	names := directory.New(directory.Config{
 		Domain: config.Domain, Park: config.Park,
 		Ports: directory.Ports{First: config.Ports.First, Last: config.Ports.Last}, PortRest: config.PortRest,
-	}, store)
-	copied := replica.New(replica.Config{History: config.History}, deps.Etcd, log)
-	trail := history.New(history.Config{KeepAlive: keepAlive, Epoch: copied.Epoch}, deps.Etcd, store, log)
-	server := rpc.NewServer(rpc.ServerConfig{
+	}, r.store, connectors.New(connectors.Deps{Dial: deps.Connector, Node: r.connector, Steady: r.isSteady, Log: log}))
+	r.sweeper = directory.NewSweeper(names, r.replica, config.Grace)
+	r.server = rpc.NewServer(rpc.ServerConfig{
 		TLS: deps.TLS, Methods: grpcapi.Methods(), Users: deps.Users, Validator: validate.New(), Logger: log, Telemetry: deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(maxRequest))
 	grpcapi.Services{
-		Nodes:        grpcapi.NewNodes(store, config.LeaseTTL),
-		Directory:    grpcapi.NewDirectory(names, store, copied, deps.AssertionKeys),
+		Nodes:        grpcapi.NewNodes(r.store, config.LeaseTTL),
+		Directory:    grpcapi.NewDirectory(names, r.store, r.replica, deps.AssertionKeys),
 		Reservations: grpcapi.NewReservations(names),
-		Tunnels:      grpcapi.NewTunnels(names, copied, trail),
+		Tunnels:      grpcapi.NewTunnels(names, r.replica, r.trail),
 		Admin:        grpcapi.NewAdmin(names),
-	}.Register(server)
-	return &Registry{
-		config: config, log: log, listener: deps.Listener, store: store, replica: copied, trail: trail,
-		sweeper: directory.NewSweeper(names, copied, config.Grace), server: server,
-	}, nil
+	}.Register(r.server)
+	return r, nil
+}
+
+// connector returns a connector as the table of nodes has it.
+func (r *Registry) connector(id string) (connectors.Node, bool) {
+	n := r.replica.Connector(id)
+	return connectors.Node{ID: id, Address: n.GetAddress(), Synced: n.GetSynced()}, n != nil
+}
+
+// isSteady reports whether every connector that is well has had the time to renew
+// its lease here, or to register anew.
+func (r *Registry) isSteady() bool {
+	return time.Duration(r.steady.Load()) >= 2*r.config.LeaseTTL
 }
 
 // Addr is where it listens.
@@ -159,12 +176,11 @@ func (r *Registry) sweep(ctx context.Context) error {
 		}
 		elapsed := min(time.Since(last), 2*interval)
 		last = time.Now()
-		if !r.replica.Current() {
+		if !r.serves(ctx) {
+			r.steady.Store(0)
 			continue
 		}
-		if _, err := r.store.Revision(ctx); err != nil {
-			continue
-		}
+		r.steady.Add(int64(elapsed))
 		ended, err := r.sweeper.Tick(ctx, elapsed)
 		if err != nil {
 			r.log.WarnContext(ctx, "claims could not be ended, later again", "error", err)
@@ -193,4 +209,13 @@ func (r *Registry) upkeep(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// serves reports whether agents could come back now.
+func (r *Registry) serves(ctx context.Context) bool {
+	if !r.replica.Current() {
+		return false
+	}
+	_, err := r.store.Revision(ctx)
+	return err == nil
 }

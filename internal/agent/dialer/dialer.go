@@ -176,22 +176,29 @@ func (d *Dialer) connect(w Want, name string, remaining time.Duration, span span
 	ctx, cancel := context.WithTimeout(d.life, remaining)
 	defer cancel()
 	control := addrPort(w.Control)
-	addresses := w.GetAddresses()
-	if len(addresses) == 0 {
-		addresses = []string{control.String()}
-	}
-	addresses = slices.Clone(addresses[:min(len(addresses), maxAddresses)])
+	addresses := withShared(w.GetAddresses(), control.String())
 	a := attempt{policy: d.policy, control: control, serverName: name, pins: w.Pins, sessions: d.sessions}
 	won, err := a.race(ctx, d.memory.order(name, addresses))
 	if err != nil {
 		return nil, err
 	}
-	d.memory.remember(name, won.address)
+	d.memory.remember(name, won.address, addresses[0])
 	span.String("server.address", won.address)
 	span.Bool("tls.resumed", won.conn.ConnectionState().DidResume)
 	return proxyconn.Register(ctx, won.conn, &proxyv1.RegProxy{
 		Ticket: w.GetTicket(), AgentVersion: d.config.Version,
 	}, proxyconn.Options{})
+}
+
+// withShared returns the addresses to try, in order. A frontdoor's own may be good
+// from where it is and not from here, so the last one is always that of the control
+// connection, which is known to be: whoever answers there passes the dial-back on.
+func withShared(own []string, shared string) []string {
+	addresses := slices.Clone(own[:min(len(own), maxAddresses)])
+	if !slices.Contains(addresses, shared) {
+		addresses = append(addresses, shared)
+	}
+	return addresses
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

@@ -151,22 +151,3 @@ func TestTicketsAreRememberedUntilTheirDeadline(t *testing.T) {
 		}
 	})
 }
-
-func TestTheGoodAddressGoesFirst(t *testing.T) {
-	t.Parallel()
-	var m memory
-	addresses := []string{"a", "b", "c"}
-	m.remember("fd1", "b")
-	if got := m.order("fd1", addresses); got[0] != "b" || got[1] != "a" || got[2] != "c" || addresses[0] != "a" {
-		t.Errorf("order %v of %v", got, addresses)
-	}
-	if got := m.order("fd2", addresses); got[0] != "a" {
-		t.Errorf("another frontdoor: %v", got)
-	}
-	for i := range 2 * maxMemory {
-		m.remember(string(rune(i)), "x")
-	}
-	if len(m.good) > maxMemory {
-		t.Errorf("remembers %d", len(m.good))
-	}
-}

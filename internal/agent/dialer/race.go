@@ -6,8 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/dialback/dialback/internal/tlsconf"
@@ -20,8 +18,6 @@ const (
 	headStart = 2 * time.Second
 	// maxAddresses caps a server's list.
 	maxAddresses = 8
-	// maxMemory caps the frontdoors whose good address is remembered.
-	maxMemory = 1024
 )
 
 var errALPN = errors.New("the server does not speak " + alpn)
@@ -132,32 +128,4 @@ func (a attempt) handshake(ctx context.Context, address string) (*tls.Conn, erro
 		return nil, tlsError{err}
 	}
 	return conn, nil
-}
-
-// memory knows which address of a frontdoor was good the last time.
-type memory struct {
-	mu   sync.Mutex
-	good map[string]string
-}
-
-// order puts the good address first.
-func (m *memory) order(serverName string, addresses []string) []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	good, known := m.good[serverName]
-	i := slices.Index(addresses, good)
-	if !known || i <= 0 {
-		return addresses
-	}
-	ordered := append([]string{good}, addresses[:i]...)
-	return append(ordered, addresses[i+1:]...)
-}
-
-func (m *memory) remember(serverName, address string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.good == nil || len(m.good) >= maxMemory {
-		m.good = map[string]string{}
-	}
-	m.good[serverName] = address
 }

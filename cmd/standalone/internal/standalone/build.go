@@ -64,9 +64,16 @@ func (s *Server) newRegistry() (*registry.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	toConnector, err := s.wires.dial(tlsconf.RoleRegistry, tlsconf.RoleConnector)
+	if err != nil {
+		return nil, err
+	}
 	return registry.New(registry.Default(s.config.Domain), registry.Deps{
 		Etcd: s.store.client, TLS: s.wires.identities[tlsconf.RoleRegistry].server(), Listener: s.wires.servers[tlsconf.RoleRegistry],
 		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth), Users: apikey.New(toAuth, time.Now),
+		Connector: func(string, string) (grpc.ClientConnInterface, error) {
+			return struct{ grpc.ClientConnInterface }{toConnector}, nil // the wires close it
+		},
 	})
 }
 

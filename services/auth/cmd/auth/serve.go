@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/dialback/dialback/internal/daemon"
 	"github.com/dialback/dialback/internal/daemon/etcdclient"
@@ -17,6 +18,9 @@ type flags struct {
 	Listen string           `default:"127.0.0.1:7401" help:"Where nodes and dialbackctl call, host:port."`
 	Server string           `required:"" help:"Where agents connect, host:port; shown with each new authtoken."`
 	CAPin  []string         `help:"Pin of an authority that signs what agents connect to, sha256:<hex>; several during a rotation. None: publicly trusted certificates."`
+
+	AuditAge   time.Duration `default:"2160h" help:"How long it is kept who has changed what."`
+	AuditCount int           `default:"100000" help:"How many changes are kept at most."`
 }
 
 // Serve runs auth until ctx ends.
@@ -39,6 +43,7 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
 func (f *flags) config() (c auth.Config, err error) {
 	c = auth.Default()
 	c.Listen, c.Server = f.Listen, f.Server
+	c.AuditAge, c.AuditCount = f.AuditAge, f.AuditCount
 	if c.CAPins, err = tlsconf.ParsePins(f.CAPin); err != nil {
 		return c, fmt.Errorf("--ca-pin: %w", err)
 	}

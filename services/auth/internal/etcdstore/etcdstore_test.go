@@ -33,7 +33,8 @@ func TestStore(t *testing.T) {
 func makeToken(t *testing.T, s *etcdstore.Store, id string) identity.Token {
 	t.Helper()
 	token := identity.Token{ID: id, AccountID: "team-a", Role: principal.Agent, Created: time.Now().UTC()}
-	if created, err := s.CreateToken(t.Context(), token); err != nil || !created {
+	in := identity.NewTokenIn{Begin: true, Event: identity.Event{Time: token.Created}}
+	if _, created, err := s.CreateToken(t.Context(), token, in); err != nil || !created {
 		t.Fatalf("CreateToken() = %v, %v", created, err)
 	}
 	return token
@@ -43,7 +44,7 @@ func TestSecretsAreNotStored(t *testing.T) {
 	t.Parallel()
 	client, prefix := etcdkit.Etcd(t), testkit.Prefix(t)
 	s := etcdstore.New(client, prefix)
-	_, authtoken, err := identity.NewTokens(s, time.Now).Create(t.Context(), principal.Principal{Account: "default", Role: principal.Admin}, identity.NewToken{})
+	_, authtoken, err := identity.NewTokens(s, time.Now).Create(t.Context(), identity.Caller{Principal: principal.Principal{Account: "default", Role: principal.Admin}}, identity.NewToken{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +52,8 @@ func TestSecretsAreNotStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all.Kvs) != 2 {
-		t.Errorf("%d keys, want the token's and its account's", len(all.Kvs))
+	if len(all.Kvs) != 4 {
+		t.Errorf("%d keys, want the token's and its account's, each with an event", len(all.Kvs))
 	}
 	_, secret, _ := strings.Cut(strings.TrimPrefix(authtoken.Reveal(), "dbt_"), "_")
 	for _, kv := range all.Kvs {
@@ -82,7 +83,11 @@ func TestFieldsOfANewerReleaseSurviveAChange(t *testing.T) {
 	makeToken(t, s, "00000000000000a1")
 	key := prefix + "token/00000000000000a1"
 	edit(t, client, key, func(fields map[string]any) { fields["quota"] = map[string]any{"tunnels": 7} })
-	if _, err := s.RevokeToken(t.Context(), "00000000000000a1", time.Now()); err != nil {
+	_, err := s.ChangeToken(t.Context(), "00000000000000a1", func(x *identity.Token) (*identity.Event, error) {
+		x.Revoked = time.Now()
+		return &identity.Event{Time: x.Revoked}, nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	edit(t, client, key, func(fields map[string]any) {
@@ -104,7 +109,7 @@ func TestARecordOfAnotherVersionIsRefused(t *testing.T) {
 		t.Errorf("read as %+v", token)
 	}
 	_, err := s.Snapshot(t.Context(), func(c identity.Change) {
-		if !c.Ended {
+		if c.TokenID != "" && !c.Ended {
 			t.Errorf("announced as alive: %+v", c)
 		}
 	})

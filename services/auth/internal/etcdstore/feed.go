@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -16,46 +17,49 @@ import (
 // that are handed out stay younger than that, far below any compaction's age.
 const progressInterval = 30 * time.Second
 
-// Snapshot reads all tokens at one revision, page by page.
+// Snapshot reads all accounts and tokens at one revision, page by page.
 func (s *Store) Snapshot(ctx context.Context, each func(identity.Change)) (int64, error) {
 	var revision int64
-	for from := s.tokens; from != ""; {
-		resp, err := s.snapshotPage(ctx, from, revision)
-		if err != nil {
-			return 0, err
-		}
-		revision = max(revision, resp.Header.Revision)
-		if len(resp.Kvs) == 0 {
-			break
-		}
-		for _, kv := range resp.Kvs {
-			each(s.changeOf(kv))
-		}
-		if from = ""; resp.More {
-			from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	for _, prefix := range []string{s.accounts, s.tokens} {
+		for from := prefix; from != ""; {
+			resp, err := s.snapshotPage(ctx, from, clientv3.GetPrefixRangeEnd(prefix), revision)
+			if err != nil {
+				return 0, err
+			}
+			if revision == 0 {
+				revision = resp.Header.Revision
+			}
+			for _, kv := range resp.Kvs {
+				if change, ok := s.changeOf(kv); ok {
+					each(change)
+				}
+			}
+			if from = ""; resp.More {
+				from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+			}
 		}
 	}
 	return revision, nil
 }
 
 // snapshotPage reads at the given revision; 0: now.
-func (s *Store) snapshotPage(ctx context.Context, from string, revision int64) (*clientv3.GetResponse, error) {
+func (s *Store) snapshotPage(ctx context.Context, from, end string, revision int64) (*clientv3.GetResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	resp, err := s.client.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.tokens)),
-		clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
+	resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	return resp, nil
 }
 
-// Follow watches the tokens with one etcd watch. It wants a leader: a member that
+// Follow watches all from the accounts to the tokens with one etcd watch, so that
+// what it tells has one order. It wants a leader: a member that
 // has lost the others would be silent for ever.
 func (s *Store) Follow(ctx context.Context, after int64, each func(identity.Progress)) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	responses := s.client.Watch(ctx, s.tokens, clientv3.WithPrefix(), clientv3.WithRev(after+1))
+	responses := s.client.Watch(ctx, s.accounts, clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.tokens)), clientv3.WithRev(after+1))
 	ask := time.NewTicker(s.progressInterval)
 	defer ask.Stop()
 	for {
@@ -104,26 +108,37 @@ func (s *Store) progressOf(resp clientv3.WatchResponse) identity.Progress {
 	if len(resp.Events) == 0 {
 		return identity.Progress{Revision: resp.Header.Revision}
 	}
-	p := identity.Progress{Changes: make([]identity.Change, 0, len(resp.Events))}
+	var p identity.Progress
 	for _, event := range resp.Events {
-		change := identity.Change{TokenID: s.tokenID(event.Kv.Key), Revision: event.Kv.ModRevision, Ended: true}
-		if event.Type == clientv3.EventTypePut {
-			change = s.changeOf(event.Kv)
+		if change, ok := s.changeOf(event.Kv); ok {
+			p.Changes = append(p.Changes, change)
 		}
-		p.Changes = append(p.Changes, change)
-		p.Revision = change.Revision
+		p.Revision = event.Kv.ModRevision
 	}
 	return p
 }
 
-// changeOf reads a token's record. One that cannot be read has ended: nobody can
-// say any more that it has not.
-func (s *Store) changeOf(kv *mvccpb.KeyValue) identity.Change {
-	change := identity.Change{TokenID: s.tokenID(kv.Key), Revision: kv.ModRevision, Ended: true}
-	if token, err := decodeToken(change.TokenID, kv.Value); err == nil {
-		change.Ended, change.Expires = token.Ended(), token.Expires
+// changeOf reads the record of a token or an account; false: it is something else.
+// One that is gone or cannot be read has ended: nobody can say any more that it
+// has not.
+func (s *Store) changeOf(kv *mvccpb.KeyValue) (identity.Change, bool) {
+	change := identity.Change{Revision: kv.ModRevision, Fresh: kv.CreateRevision == kv.ModRevision, Ended: true}
+	key := string(kv.Key)
+	switch {
+	case strings.HasPrefix(key, s.tokens):
+		change.TokenID = nameOf(kv.Key, s.tokens)
+		if token, err := decodeToken(change.TokenID, kv.Value, kv.ModRevision); err == nil {
+			change.Ended, change.Expires = token.Ended(), token.Expires
+		}
+	case strings.HasPrefix(key, s.accounts):
+		change.AccountID = nameOf(kv.Key, s.accounts)
+		if account, err := decodeAccount(change.AccountID, kv.Value, kv.ModRevision); err == nil {
+			change.Ended = account.Stopped()
+		}
+	default:
+		return change, false
 	}
-	return change
+	return change, true
 }
 
 // Kept asks etcd to read at the revision.

@@ -1,9 +1,17 @@
 package grpcapi
 
 import (
+	"context"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/principal"
+	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/services/auth/internal/identity"
 )
 
@@ -51,4 +59,56 @@ func kindOf(m authv1.TokenKind) (identity.Kind, error) {
 	default:
 		return "", errUnknownValue.WithField("kind", "ask for AGENT or API; a login makes the others")
 	}
+}
+
+// callerName is the service that calls.
+func callerName(ctx context.Context) string {
+	id, _ := rpc.Caller(ctx)
+	return id.Name
+}
+
+// callerOf is the user that calls.
+func callerOf(ctx context.Context) identity.Caller {
+	return identity.Caller{Principal: principal.From(ctx), Address: rpc.ClientAddress(ctx)}
+}
+
+// timestamp leaves a zero time out.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+// etag is a revision as callers hand it back: opaque to them.
+func etag(revision int64) string { return strconv.FormatInt(revision, 36) }
+
+// revisionOf reads an etag; 0: none was given. What is none of ours is one that
+// does not match.
+func revisionOf(etag string) (int64, error) {
+	if etag == "" {
+		return 0, nil
+	}
+	revision, err := strconv.ParseInt(etag, 36, 64)
+	if err != nil || revision <= 0 {
+		return 0, identity.ErrEtag
+	}
+	return revision, nil
+}
+
+// eachPath has take take each path of a mask; false: there is no such field, or it
+// is not to be changed. The id, which says what is changed, and the etag may be
+// named: a gateway names all that a request has.
+func eachPath(mask *fieldmaskpb.FieldMask, resource string, take func(path string) bool) error {
+	if len(mask.GetPaths()) == 0 {
+		return errUnknownValue.WithMessage("update_mask: name the fields to change").WithField("update_mask", "name the fields to change")
+	}
+	for _, path := range mask.GetPaths() {
+		if path == "id" || path == "etag" || take(path) {
+			continue
+		}
+		const problem = "it is no field that can be changed"
+		return errUnknownValue.WithMessage("%s.%s: %s", resource, path, problem).WithField("update_mask", path+": "+problem)
+	}
+	return nil
 }

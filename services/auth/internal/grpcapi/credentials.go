@@ -54,6 +54,10 @@ func (s *CredentialService) Validate(ctx context.Context, req *authv1.ValidateRe
 		Grants:      verdict.Assertion.Grants,
 		ValidFor:    durationpb.New(verdict.ValidFor),
 		MaxTunnels:  verdict.MaxTunnels,
+
+		MaxAgents:      verdict.Assertion.Quotas.MaxAgents,
+		MaxEndpoints:   verdict.Assertion.Quotas.MaxEndpoints,
+		MaxConnections: verdict.Assertion.Quotas.MaxConnections,
 	}, nil
 }
 
@@ -61,6 +65,7 @@ func (s *CredentialService) sign(a identity.Assertion) (*authv1.SignedAssertion,
 	text, err := proto.Marshal(&authv1.Assertion{
 		AccountId: a.AccountID, TokenId: a.TokenID, AgentId: a.AgentID, Instance: a.Instance,
 		Connector: a.Connector, Grants: a.Grants, ExpireTime: timestamppb.New(a.Expires),
+		MaxAgents: a.Quotas.MaxAgents, MaxEndpoints: a.Quotas.MaxEndpoints, MaxConnections: a.Quotas.MaxConnections,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("serialize assertion: %w", err)
@@ -80,10 +85,22 @@ func (s *CredentialService) WatchRevocations(req *authv1.WatchRevocationsRequest
 		if err != nil {
 			return err
 		}
-		if err := stream.Send(&authv1.WatchRevocationsResponse{TokenIds: step.TokenIDs, Revision: step.Revision}); err != nil {
+		err = stream.Send(&authv1.WatchRevocationsResponse{
+			TokenIds: step.TokenIDs, ChangedTokenIds: step.ChangedTokens,
+			EndedAccountIds: step.EndedAccounts, ChangedAccountIds: step.ChangedAccounts, Revision: step.Revision,
+		})
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// EndAgent counts an agent out of the calling connector's.
+func (s *CredentialService) EndAgent(ctx context.Context, req *authv1.EndAgentRequest) (*authv1.EndAgentResponse, error) {
+	if err := s.credentials.EndAgent(ctx, req.GetAccountId(), req.GetAgentId(), callerName(ctx)); err != nil {
+		return nil, err
+	}
+	return &authv1.EndAgentResponse{}, nil
 }
 
 // Authenticate judges what a user presented to the calling service.

@@ -22,22 +22,44 @@ func Methods() rpc.Methods {
 		Internal: map[string][]string{
 			authv1.CredentialService_Validate_FullMethodName:         {tlsconf.RoleConnector},
 			authv1.CredentialService_WatchRevocations_FullMethodName: {tlsconf.RoleConnector},
+			authv1.CredentialService_EndAgent_FullMethodName:         {tlsconf.RoleConnector},
 			authv1.CredentialService_Authenticate_FullMethodName:     services,
 			authv1.CredentialService_GetKeys_FullMethodName:          services,
 		},
 		External: map[string]principal.Role{
+			authv1.AccountService_CreateAccount_FullMethodName: principal.Admin,
+			authv1.AccountService_GetAccount_FullMethodName:    principal.ReadOnly,
+			authv1.AccountService_ListAccounts_FullMethodName:  principal.ReadOnly,
+			authv1.AccountService_UpdateAccount_FullMethodName: principal.Admin,
+			authv1.AccountService_DeleteAccount_FullMethodName: principal.Admin,
+
 			authv1.TokenService_CreateToken_FullMethodName: principal.Operator,
 			authv1.TokenService_GetToken_FullMethodName:    principal.ReadOnly,
 			authv1.TokenService_ListTokens_FullMethodName:  principal.ReadOnly,
+			authv1.TokenService_UpdateToken_FullMethodName: principal.Operator,
+			authv1.TokenService_RotateToken_FullMethodName: principal.Operator,
 			authv1.TokenService_RevokeToken_FullMethodName: principal.Operator,
+			authv1.TokenService_DeleteToken_FullMethodName: principal.Operator,
+
+			authv1.AuditService_WatchEvents_FullMethodName: principal.ReadOnly,
 		},
 	}
 }
 
+// Services are what auth offers.
+type Services struct {
+	Credentials *CredentialService
+	Accounts    *AccountService
+	Tokens      *TokenService
+	Audit       *AuditService
+}
+
 // Register adds the services to a server.
-func Register(server grpc.ServiceRegistrar, credentials *CredentialService, tokens *TokenService) {
-	authv1.RegisterCredentialServiceServer(server, credentials)
-	authv1.RegisterTokenServiceServer(server, tokens)
+func (s Services) Register(server grpc.ServiceRegistrar) {
+	authv1.RegisterCredentialServiceServer(server, s.Credentials)
+	authv1.RegisterAccountServiceServer(server, s.Accounts)
+	authv1.RegisterTokenServiceServer(server, s.Tokens)
+	authv1.RegisterAuditServiceServer(server, s.Audit)
 }
 
 // receivesTraceKey lists who makes or checks trace MACs.

@@ -10,7 +10,7 @@ import (
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/principal"
-	"github.com/dialback/dialback/internal/rpc"
+	"github.com/dialback/dialback/internal/secret"
 	"github.com/dialback/dialback/services/auth/internal/identity"
 )
 
@@ -53,7 +53,7 @@ func (s *TokenService) CreateToken(ctx context.Context, req *authv1.CreateTokenR
 			n.ValidFor = -1
 		}
 	}
-	by := principal.From(ctx)
+	by := callerOf(ctx)
 	token, text, err := s.tokens.Create(ctx, by, n)
 	if err != nil {
 		return nil, err
@@ -61,16 +61,26 @@ func (s *TokenService) CreateToken(ctx context.Context, req *authv1.CreateTokenR
 	if text != "" {
 		s.logCreated(ctx, token, by)
 	}
-	resp := &authv1.CreateTokenResponse{Token: tokenMessage(token)}
-	if token.Kind != identity.AgentToken {
-		resp.ApiKey = text.Reveal()
-		return resp, nil
-	}
-	resp.Authtoken, resp.Server, resp.CaPins = text.Reveal(), s.server.Address, s.server.CAPins
-	return resp, nil
+	shown := s.show(token, text)
+	return &authv1.CreateTokenResponse{
+		Token: tokenMessage(token), Authtoken: shown.authtoken, ApiKey: shown.apiKey, Server: shown.server, CaPins: shown.pins,
+	}, nil
 }
 
-func (s *TokenService) logCreated(ctx context.Context, token identity.Token, by principal.Principal) {
+// shown is what somebody is told of a new secret, this once.
+type shown struct {
+	authtoken, apiKey, server string
+	pins                      [][]byte
+}
+
+func (s *TokenService) show(token identity.Token, text secret.String) shown {
+	if token.Kind != identity.AgentToken {
+		return shown{apiKey: text.Reveal()}
+	}
+	return shown{authtoken: text.Reveal(), server: s.server.Address, pins: s.server.CAPins}
+}
+
+func (s *TokenService) logCreated(ctx context.Context, token identity.Token, by identity.Caller) {
 	attrs := []any{"token", token.ID, "account", token.AccountID, "role", token.Role.String(), "grants", token.Grants, "by", by.Actor}
 	if !token.Expires.IsZero() {
 		attrs = append(attrs, "expires", token.Expires)
@@ -106,9 +116,64 @@ func (s *TokenService) ListTokens(ctx context.Context, req *authv1.ListTokensReq
 	return resp, nil
 }
 
+// UpdateToken changes what the mask names.
+func (s *TokenService) UpdateToken(ctx context.Context, req *authv1.UpdateTokenRequest) (*authv1.UpdateTokenResponse, error) {
+	wanted := req.GetToken()
+	change := identity.TokenChange{}
+	var err error
+	if change.Revision, err = revisionOf(wanted.GetEtag()); err != nil {
+		return nil, err
+	}
+	err = eachPath(req.GetUpdateMask(), "token", func(path string) bool {
+		switch path {
+		case "description":
+			change.Description = &wanted.Description
+		case "grants":
+			change.Grants = &wanted.Grants
+		case "expire_time":
+			expires := time.Time{}
+			if wanted.GetExpireTime() != nil {
+				expires = wanted.GetExpireTime().AsTime()
+			}
+			change.Expires = &expires
+		default:
+			return false
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	by := callerOf(ctx)
+	token, err := s.tokens.Update(ctx, by, wanted.GetId(), change)
+	if err != nil {
+		return nil, err
+	}
+	s.log.InfoContext(ctx, "token changed", "token", token.ID, "account", token.AccountID, "fields", req.GetUpdateMask().GetPaths(), "by", by.Actor)
+	return &authv1.UpdateTokenResponse{Token: tokenMessage(token)}, nil
+}
+
+// RotateToken gives a token another secret.
+func (s *TokenService) RotateToken(ctx context.Context, req *authv1.RotateTokenRequest) (*authv1.RotateTokenResponse, error) {
+	revision, err := revisionOf(req.GetEtag())
+	if err != nil {
+		return nil, err
+	}
+	by := callerOf(ctx)
+	token, text, err := s.tokens.Rotate(ctx, by, req.GetId(), req.GetOverlap().AsDuration(), revision)
+	if err != nil {
+		return nil, err
+	}
+	s.log.InfoContext(ctx, "token rotated", "token", token.ID, "account", token.AccountID, "overlap", req.GetOverlap().AsDuration(), "by", by.Actor)
+	shown := s.show(token, text)
+	return &authv1.RotateTokenResponse{
+		Token: tokenMessage(token), Authtoken: shown.authtoken, ApiKey: shown.apiKey, Server: shown.server, CaPins: shown.pins,
+	}, nil
+}
+
 // RevokeToken ends a token.
 func (s *TokenService) RevokeToken(ctx context.Context, req *authv1.RevokeTokenRequest) (*authv1.RevokeTokenResponse, error) {
-	by := principal.From(ctx)
+	by := callerOf(ctx)
 	token, err := s.tokens.Revoke(ctx, by, req.GetId())
 	if err != nil {
 		return nil, err
@@ -117,23 +182,25 @@ func (s *TokenService) RevokeToken(ctx context.Context, req *authv1.RevokeTokenR
 	return &authv1.RevokeTokenResponse{Token: tokenMessage(token)}, nil
 }
 
+// DeleteToken ends a token and forgets it.
+func (s *TokenService) DeleteToken(ctx context.Context, req *authv1.DeleteTokenRequest) (*authv1.DeleteTokenResponse, error) {
+	revision, err := revisionOf(req.GetEtag())
+	if err != nil {
+		return nil, err
+	}
+	by := callerOf(ctx)
+	if err := s.tokens.Delete(ctx, by, req.GetId(), revision); err != nil {
+		return nil, err
+	}
+	s.log.InfoContext(ctx, "token deleted", "token", req.GetId(), "by", by.Actor)
+	return &authv1.DeleteTokenResponse{}, nil
+}
+
 func tokenMessage(t identity.Token) *authv1.Token {
 	return &authv1.Token{
 		Id: t.ID, AccountId: t.AccountID, Description: t.Description, Grants: t.Grants,
 		CreateTime: timestamppb.New(t.Created), ExpireTime: timestamp(t.Expires), RevokeTime: timestamp(t.Revoked),
-		Kind: kindMessage(t.Kind), Role: roleMessage(t.Role),
+		Kind: kindMessage(t.Kind), Role: roleMessage(t.Role), Subject: t.Subject,
+		LastUseTime: timestamp(t.LastUse), OverlapEndTime: timestamp(t.PreviousUntil), Etag: etag(t.Revision),
 	}
-}
-
-// timestamp leaves a zero time out.
-func timestamp(t time.Time) *timestamppb.Timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return timestamppb.New(t)
-}
-
-func callerName(ctx context.Context) string {
-	id, _ := rpc.Caller(ctx)
-	return id.Name
 }

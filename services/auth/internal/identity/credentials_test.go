@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -23,14 +24,17 @@ type judge struct {
 	t      *testing.T
 	store  *storetest.Memory
 	tokens *identity.Tokens
+	uses   *identity.Uses
 	clock  *clock
 }
 
 func newJudge(t *testing.T) *judge {
 	j := &judge{t: t, store: storetest.NewMemory(), clock: newClock()}
 	j.tokens = identity.NewTokens(j.store, j.clock.now)
-	j.Credentials = identity.NewCredentials(j.store, identity.NewThrottle(burst, interval, 100, j.clock.now),
-		identity.Limits{AssertionValidity: 15 * time.Minute, MaxTunnels: 9}, j.clock.now)
+	throttle := func() *identity.Throttle { return identity.NewThrottle(burst, interval, 100, j.clock.now) }
+	j.uses = identity.NewUses(j.store, j.clock.now, slog.New(slog.DiscardHandler))
+	j.Credentials = identity.NewCredentials(identity.Limits{AssertionValidity: 15 * time.Minute, MaxTunnels: 9},
+		identity.CredentialDeps{Store: j.store, Addresses: throttle(), IDs: throttle(), Uses: j.uses, Now: j.clock.now})
 	return j
 }
 
@@ -127,7 +131,7 @@ func TestAnAgentIsWhoHasItsResumeToken(t *testing.T) {
 			t.Errorf("the same agent again is %q, with a new resume token: %v", again.Assertion.AgentID, again.ResumeToken != "")
 		}
 	}
-	if n := j.store.Agents(); n != 1 {
+	if n := j.store.CountAgents(); n != 1 {
 		t.Errorf("%d agents are stored, want 1", n)
 	}
 	if v := j.must(back(mate)); v.Assertion.AgentID != first.Assertion.AgentID {

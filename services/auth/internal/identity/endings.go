@@ -7,37 +7,53 @@ import (
 	"time"
 )
 
-// endings is the copy that Revocations keeps: which tokens have ended, in the
-// order in which they did, and which are still to expire.
+// endings is the copy that Revocations keeps: which tokens and accounts have
+// ended or changed, in the order in which they did last, and which are still to
+// expire.
 type endings struct {
-	revision int64    // everything up to here is in
-	ended    []ending // ascending by revision
+	revision int64 // everything up to here is in
+	// changes are ascending by revision; of one subject only the last one counts,
+	// which tells all that the ones before have told.
+	changes  []ending
+	latest   map[subject]int64
 	expiries expiryHeap
 	live     map[string]time.Time // the expiries that still count
 }
 
+// subject is a token or an account; the other one is empty.
+type subject struct{ token, account string }
+
 type ending struct {
 	revision int64
-	tokenID  string
+	subject
+	ended bool
 }
 
 // add takes a change in, in any order; complete makes the copy readable.
 func (e *endings) add(c Change) {
 	if e.live == nil {
-		e.live = make(map[string]time.Time)
+		e.live, e.latest = make(map[string]time.Time), make(map[subject]int64)
+	}
+	s := subject{c.TokenID, c.AccountID}
+	if c.Ended || !c.Fresh {
+		e.changes = append(e.changes, ending{revision: c.Revision, subject: s, ended: c.Ended})
+		e.latest[s] = c.Revision
 	}
 	delete(e.live, c.TokenID)
-	switch {
-	case c.Ended:
-		e.ended = append(e.ended, ending{revision: c.Revision, tokenID: c.TokenID})
-	case !c.Expires.IsZero():
+	if !c.Ended && !c.Expires.IsZero() {
 		e.live[c.TokenID] = c.Expires
 		heap.Push(&e.expiries, expiry{at: c.Expires, tokenID: c.TokenID})
 	}
+	if len(e.changes) > 1000+2*len(e.latest) {
+		e.changes = slices.DeleteFunc(e.changes, e.stale)
+	}
 }
 
+// stale holds for a change that a later one of the same subject has replaced.
+func (e *endings) stale(x ending) bool { return e.latest[x.subject] != x.revision }
+
 func (e *endings) complete(revision int64) {
-	slices.SortFunc(e.ended, func(a, b ending) int { return cmp.Compare(a.revision, b.revision) })
+	slices.SortFunc(e.changes, func(a, b ending) int { return cmp.Compare(a.revision, b.revision) })
 	e.revision = revision
 }
 
@@ -49,24 +65,23 @@ func (e *endings) advance(p Progress) {
 	e.revision = max(e.revision, p.Revision)
 }
 
-// after returns at most limit tokens that ended after a revision, and the
-// revision up to which that is all. A revision is never cut in two, even beyond
-// limit: who resumes behind half of it would lose the other half.
-func (e *endings) after(revision int64, limit int) ([]string, int64) {
-	first, _ := slices.BinarySearchFunc(e.ended, revision+1, func(x ending, r int64) int { return cmp.Compare(x.revision, r) })
-	rest := e.ended[first:]
+// after returns at most limit changes after a revision, and the revision up to
+// which that is all. A revision is never cut in two, even beyond limit: who
+// resumes behind half of it would lose the other half.
+func (e *endings) after(revision int64, limit int) ([]ending, int64) {
+	first, _ := slices.BinarySearchFunc(e.changes, revision+1, func(x ending, r int64) int { return cmp.Compare(x.revision, r) })
 	upTo := max(revision, e.revision)
-	if len(rest) > limit {
-		upTo = rest[limit-1].revision
-	}
-	var ids []string
-	for _, x := range rest {
-		if x.revision > upTo {
-			break
+	var list []ending
+	for _, x := range e.changes[first:] {
+		switch {
+		case e.stale(x):
+			continue
+		case len(list) >= limit && x.revision > list[len(list)-1].revision:
+			return list, list[len(list)-1].revision
 		}
-		ids = append(ids, x.tokenID)
+		list = append(list, x)
 	}
-	return ids, upTo
+	return list, upTo
 }
 
 // nextExpiry returns the token that expires next.

@@ -16,7 +16,9 @@ import (
 )
 
 // admin may do everything.
-var admin = principal.Principal{Account: principal.DefaultAccount, Role: principal.Admin, Actor: "admin:ops"}
+var admin = identity.Caller{
+	Principal: principal.Principal{Account: principal.DefaultAccount, Role: principal.Admin, Actor: "admin:ops"}, Address: "192.0.2.9:1",
+}
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -73,12 +75,12 @@ func TestCreateRefusesWhatIsMalformed(t *testing.T) {
 func TestListRefusesWhatIsMalformed(t *testing.T) {
 	t.Parallel()
 	tokens := identity.NewTokens(storetest.NewMemory(), time.Now)
-	_, _, err := tokens.List(t.Context(), admin, "a/b", "", 0)
+	_, _, err := tokens.List(t.Context(), admin.Principal, "a/b", "", 0)
 	wantField(t, err, "account_id")
-	_, _, err = tokens.List(t.Context(), admin, "", "../keys", 0)
+	_, _, err = tokens.List(t.Context(), admin.Principal, "", "../keys", 0)
 	wantField(t, err, "page_token")
 	for _, size := range []int{-1, 1001} {
-		_, _, err = tokens.List(t.Context(), admin, "", "", size)
+		_, _, err = tokens.List(t.Context(), admin.Principal, "", "", size)
 		wantField(t, err, "page_size")
 	}
 	_, err = tokens.Revoke(t.Context(), admin, "../keys")
@@ -96,7 +98,7 @@ func TestListPages(t *testing.T) {
 	seen := map[string]bool{}
 	pages := 0
 	for page := ""; ; pages++ {
-		list, next, err := tokens.List(t.Context(), admin, "", page, 2)
+		list, next, err := tokens.List(t.Context(), admin.Principal, "", page, 2)
 		if err != nil || len(list) > 2 || pages > 3 {
 			t.Fatalf("page %d: %d tokens, %v", pages, len(list), err)
 		}

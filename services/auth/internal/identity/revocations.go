@@ -15,8 +15,8 @@ const feedPause = 500 * time.Millisecond
 // from the same revision.
 var ErrStopping = ErrUnavailable.WithMessage("this replica of auth is stopping; watch on from the last revision at another one")
 
-// Revocations is one replica's copy of which tokens have ended, fed by one
-// follower of the store, whatever the number of watches. It also makes tokens
+// Revocations is one replica's copy of which tokens and accounts have ended or
+// changed, fed by one follower of the store, whatever the number of watches. It also makes tokens
 // end whose time is over.
 //
 // A watch has no queue: it is a place in the copy. However slow its reader, it
@@ -37,7 +37,7 @@ type Revocations struct {
 // RevocationStore is what Revocations needs of a Store.
 type RevocationStore interface {
 	Feed
-	LapseToken(ctx context.Context, id string, now time.Time) error
+	ChangeToken(ctx context.Context, id string, change func(*Token) (*Event, error)) (Token, error)
 }
 
 // NewRevocations returns a copy that is empty until Run has filled it.
@@ -61,6 +61,20 @@ func (r *Revocations) Run(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// Changed is closed with the next change of the store that the feed tells of.
+func (r *Revocations) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
+// Stopping reports whether watches are to end.
+func (r *Revocations) Stopping() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopping
 }
 
 // Loaded is closed once the copy can be watched.
@@ -145,7 +159,8 @@ func (r *Revocations) lapseDue(ctx context.Context) {
 }
 
 func (r *Revocations) lapse(ctx context.Context, id string) {
-	if err := r.feed.LapseToken(ctx, id, r.now()); err != nil {
+	_, err := r.feed.ChangeToken(ctx, id, lapse(r.now()))
+	if err != nil && !errors.Is(err, ErrTokenNotFound) {
 		r.log.WarnContext(ctx, "cannot mark a token as expired; trying again", "token", id, "error", err)
 		pause(ctx, feedPause)
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dialback/dialback/internal/principal"
+	"github.com/dialback/dialback/internal/secret"
 )
 
 // Kind is what a token is for. Its text is what records say.
@@ -34,11 +35,18 @@ type Token struct {
 	Subject     string // of a UserKey: whom the login was for
 	Description string
 	Grants      []string          // canonical; none: everything
-	Hash        [sha256.Size]byte // of the whole authtoken
-	Created     time.Time
-	Expires     time.Time // zero: never
-	Revoked     time.Time // zero: not revoked
-	Lapsed      bool      // its expiry was announced to those who watch
+	Hash        [sha256.Size]byte // of the whole text
+	// Previous is the hash from before the last rotation, good until PreviousUntil;
+	// zero: there is none.
+	Previous      [sha256.Size]byte
+	PreviousUntil time.Time
+	Created       time.Time
+	Expires       time.Time // zero: never
+	Revoked       time.Time // zero: not revoked
+	Lapsed        bool      // its expiry was announced to those who watch
+	Revision      int64     // of its last change; the store's
+	// LastUse is kept apart, and set by Tokens alone; zero: never.
+	LastUse time.Time
 }
 
 // Actor names in the audit who calls with the token.
@@ -71,11 +79,10 @@ func (t Token) ExpiredAt(now time.Time) bool {
 	return !t.Expires.IsZero() && !now.Before(t.Expires)
 }
 
-// Agent is one agent: who it belongs to, for ever, and the hash of what proves
-// that it is the same.
-type Agent struct {
-	ID         string
-	AccountID  string
-	ResumeHash [sha256.Size]byte
-	Created    time.Time
+// isSecret reports whether somebody has presented the token's secret, or the one
+// from before its last rotation while that is good.
+func (t Token) isSecret(presented secret.String, now time.Time) bool {
+	current := matches(presented, t.Hash)
+	previous := matches(presented, t.Previous)
+	return current || previous && now.Before(t.PreviousUntil)
 }

@@ -5,22 +5,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
-	"github.com/dialback/dialback/internal/grant"
 	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/secret"
 )
 
 const (
-	maxAccountID   = 63
 	maxDescription = 200 // characters
 	maxGrants      = 64
 	maxValidFor    = 100 * 365 * 24 * time.Hour
-
-	defaultPage = 100
-	maxPage     = 1000
 )
 
 // Tokens manages authtokens and API keys, for those who operate an account and
@@ -46,34 +39,67 @@ type NewToken struct {
 	ValidFor    time.Duration // 0: for ever
 }
 
+var errKeyGrants = invalid("grants", "they are for authtokens; what an API key may do is its role")
+
 // Create makes a token. Its text is returned this once and kept nowhere: a repeat
 // with an id of the caller's choice returns what stands, with an empty text.
-func (t *Tokens) Create(ctx context.Context, by principal.Principal, n NewToken) (Token, secret.String, error) {
-	token, err := n.check(by)
+func (t *Tokens) Create(ctx context.Context, by Caller, n NewToken) (Token, secret.String, error) {
+	token, err := n.check(by.Principal)
 	if err != nil {
 		return Token{}, "", err
 	}
+	return t.create(ctx, by, token, n, Created)
+}
+
+// create makes a token that was checked.
+func (t *Tokens) create(ctx context.Context, by Caller, token Token, n NewToken, action Action) (Token, secret.String, error) {
 	token.Created = t.now().UTC()
 	if n.ValidFor > 0 {
 		token.Expires = token.Created.Add(n.ValidFor)
 	}
+	// An account begins with its first token, if an administrator makes it.
+	begin := by.Role == principal.Admin
 	for {
 		if token.ID = n.ID; n.ID == "" {
 			token.ID = randomHex(tokenIDBytes)
 		}
 		text := newSecret(token.Kind, token.ID)
 		token.Hash = Hash(text)
-		created, err := t.store.CreateToken(ctx, token)
+		event := by.event(token.Created, action, kindToken, token.ID, token.AccountID, token.details())
+		made, created, err := t.store.CreateToken(ctx, token, NewTokenIn{Begin: begin, By: by, Event: event})
 		switch {
 		case err != nil:
 			return Token{}, "", fmt.Errorf("create token: %w", err)
 		case created:
-			return token, text, nil
+			return made, text, nil
 		case n.ID != "":
-			standing, err := t.repeated(ctx, by, token)
+			standing, err := t.repeated(ctx, by.Principal, token)
 			return standing, "", err
 		}
 	}
+}
+
+// details are what an event says of a new token. Its description is its owner's
+// own words, and stays out.
+func (t Token) details() map[string]string {
+	details := map[string]string{"role": t.Role.String(), "grants": clip(strings.Join(t.Grants, " "))}
+	if t.Kind != AgentToken {
+		details["kind"] = string(t.Kind)
+		delete(details, "grants")
+	}
+	if !t.Expires.IsZero() {
+		details["expire_time"] = t.Expires.Format(time.RFC3339)
+	}
+	return details
+}
+
+// clip keeps an event's details within their bound.
+func clip(s string) string {
+	const most = 512
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
 }
 
 // repeated returns the token that a repeated call has made before.
@@ -93,7 +119,7 @@ func (n NewToken) check(by principal.Principal) (Token, error) {
 	if n.AccountID == "" {
 		n.AccountID = by.Account
 	}
-	if err := checkAccountID(n.AccountID); err != nil {
+	if err := checkAccountID("account_id", n.AccountID); err != nil {
 		return Token{}, err
 	}
 	if !by.Sees(n.AccountID) {
@@ -117,7 +143,7 @@ func (n NewToken) check(by principal.Principal) (Token, error) {
 		return Token{}, err
 	}
 	if n.Kind != AgentToken && len(grants) > 0 {
-		return Token{}, invalid("grants", "they are for authtokens; what an API key may do is its role")
+		return Token{}, errKeyGrants
 	}
 	if n.ValidFor < 0 || n.ValidFor > maxValidFor {
 		return Token{}, invalid("valid_for", "give a positive time of at most 100 years, or leave it out for a token that does not expire")
@@ -139,41 +165,6 @@ func (n NewToken) role() (principal.Role, error) {
 	return n.Role, nil
 }
 
-func checkAccountID(id string) error {
-	if !isSlug(id, maxAccountID) {
-		return invalid("account_id", "use 1 to 63 lower-case letters, digits and hyphens")
-	}
-	return nil
-}
-
-// checkDescription keeps what a terminal would obey out of lists.
-func checkDescription(s string) error {
-	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > maxDescription || strings.ContainsFunc(s, notPrintable) {
-		return invalid("description", "use at most 200 printable characters")
-	}
-	return nil
-}
-
-func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
-
-func canonicalGrants(texts []string) ([]string, error) {
-	if len(texts) > maxGrants {
-		return nil, invalid("grants", fmt.Sprintf("give at most %d", maxGrants))
-	}
-	grants := make([]string, 0, len(texts))
-	for i, text := range texts {
-		g, err := grant.Parse(text)
-		if err != nil {
-			return nil, invalid(fmt.Sprintf("grants[%d]", i), err.Error())
-		}
-		grants = append(grants, g.String())
-	}
-	return grants, nil
-}
-
-// badID is said of an id in a request.
-const badID = "the id of a token is 1 to 63 lower-case letters, digits and hyphens"
-
 // Get returns a token that the caller sees; else there is none: ErrTokenNotFound.
 func (t *Tokens) Get(ctx context.Context, by principal.Principal, id string) (Token, error) {
 	if !isTokenID(id) {
@@ -186,7 +177,9 @@ func (t *Tokens) Get(ctx context.Context, by principal.Principal, id string) (To
 	if !by.Sees(token.AccountID) {
 		return Token{}, ErrTokenNotFound
 	}
-	return token, nil
+	one := []Token{token}
+	err = t.addUses(ctx, one)
+	return one[0], err
 }
 
 // List returns a page of tokens, in the order of their ids, and what to ask for
@@ -194,7 +187,7 @@ func (t *Tokens) Get(ctx context.Context, by principal.Principal, id string) (To
 // sees.
 func (t *Tokens) List(ctx context.Context, by principal.Principal, account, page string, size int) ([]Token, string, error) {
 	if account != "" {
-		if err := checkAccountID(account); err != nil {
+		if err := checkAccountID("account_id", account); err != nil {
 			return nil, "", err
 		}
 	}
@@ -203,45 +196,34 @@ func (t *Tokens) List(ctx context.Context, by principal.Principal, account, page
 		return nil, "", err
 	}
 	if page != "" && !isTokenID(page) {
-		return nil, "", invalid("page_token", "use the next_page_token of an earlier answer")
+		return nil, "", errPageToken
 	}
-	switch {
-	case size < 0 || size > maxPage:
-		return nil, "", invalid("page_size", fmt.Sprintf("use at most %d", maxPage))
-	case size == 0:
-		size = defaultPage
+	if size, err = pageSize(size); err != nil {
+		return nil, "", err
 	}
 	tokens, err := t.store.Tokens(ctx, account, page, size+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("list tokens: %w", err)
 	}
-	if len(tokens) <= size {
-		return tokens, "", nil
+	next := ""
+	if len(tokens) > size {
+		tokens = tokens[:size]
+		next = tokens[size-1].ID
 	}
-	return tokens[:size], tokens[size-1].ID, nil
+	return tokens, next, t.addUses(ctx, tokens)
 }
 
-// Revoke ends a token. To revoke a revoked one is no error and changes nothing.
-func (t *Tokens) Revoke(ctx context.Context, by principal.Principal, id string) (Token, error) {
-	if _, err := t.changeable(ctx, by, id); err != nil {
-		return Token{}, err
+// addUses sets when tokens, in the order of their ids, were used last.
+func (t *Tokens) addUses(ctx context.Context, tokens []Token) error {
+	if len(tokens) == 0 {
+		return nil
 	}
-	token, err := t.store.RevokeToken(ctx, id, t.now().UTC())
+	uses, err := t.store.LastUses(ctx, tokens[0].ID, tokens[len(tokens)-1].ID)
 	if err != nil {
-		return Token{}, fmt.Errorf("revoke token %s: %w", id, err)
+		return fmt.Errorf("read the last uses: %w", err)
 	}
-	return token, nil
-}
-
-// changeable returns a token that the caller may change: one that may do more
-// than the caller would be a way up.
-func (t *Tokens) changeable(ctx context.Context, by principal.Principal, id string) (Token, error) {
-	token, err := t.Get(ctx, by, id)
-	if err != nil {
-		return Token{}, err
+	for i := range tokens {
+		tokens[i].LastUse = uses[tokens[i].ID]
 	}
-	if token.Role > by.Role {
-		return Token{}, principal.ErrRole.WithMessage("with the role %s you cannot change a token of role %s", by.Role, token.Role)
-	}
-	return token, nil
+	return nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/dialback/dialback/services/auth/internal/storetest"
 )
 
-func of(account string, role principal.Role) principal.Principal {
-	return principal.Principal{Account: account, Role: role, Actor: "token:" + account}
+func of(account string, role principal.Role) identity.Caller {
+	return identity.Caller{Principal: principal.Principal{Account: account, Role: role, Actor: "token:" + account}}
 }
 
 func TestNobodyMakesOrChangesATokenThatMayDoMore(t *testing.T) {
@@ -52,16 +52,16 @@ func TestAnotherAccountsTokensDoNotExist(t *testing.T) {
 		}
 	}
 	operator := of("team-a", principal.Operator)
-	if _, err := tokens.Get(t.Context(), operator, "of-team-b"); !errors.Is(err, identity.ErrTokenNotFound) {
+	if _, err := tokens.Get(t.Context(), operator.Principal, "of-team-b"); !errors.Is(err, identity.ErrTokenNotFound) {
 		t.Errorf("get: %v", err)
 	}
 	if _, err := tokens.Revoke(t.Context(), operator, "of-team-b"); !errors.Is(err, identity.ErrTokenNotFound) {
 		t.Errorf("revoke: %v", err)
 	}
-	if list, _, err := tokens.List(t.Context(), operator, "", "", 0); err != nil || len(list) != 1 || list[0].ID != "of-team-a" {
+	if list, _, err := tokens.List(t.Context(), operator.Principal, "", "", 0); err != nil || len(list) != 1 || list[0].ID != "of-team-a" {
 		t.Errorf("an operator's list is %v, %v", list, err)
 	}
-	if _, _, err := tokens.List(t.Context(), operator, "team-b", "", 0); !errors.Is(err, principal.ErrForeign) {
+	if _, _, err := tokens.List(t.Context(), operator.Principal, "team-b", "", 0); !errors.Is(err, principal.ErrForeign) {
 		t.Errorf("the other account's list: %v", err)
 	}
 	if _, _, err := tokens.Create(t.Context(), operator, identity.NewToken{AccountID: "team-b"}); !errors.Is(err, principal.ErrForeign) {
@@ -70,7 +70,7 @@ func TestAnotherAccountsTokensDoNotExist(t *testing.T) {
 	if token, _, err := tokens.Create(t.Context(), operator, identity.NewToken{}); err != nil || token.AccountID != "team-a" {
 		t.Errorf("a token of no named account is %+v, %v", token, err)
 	}
-	if list, _, err := tokens.List(t.Context(), admin, "", "", 0); err != nil || len(list) != 3 {
+	if list, _, err := tokens.List(t.Context(), admin.Principal, "", "", 0); err != nil || len(list) != 3 {
 		t.Errorf("an administrator's list has %d, %v", len(list), err)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// maxStep is about how many tokens one step of a watch names.
+// maxStep is about how many tokens and accounts one step of a watch names.
 const maxStep = 1000
 
 // Watch is a place in the order of revocations. It is for one goroutine.
@@ -16,11 +16,30 @@ type Watch struct {
 	begun    bool
 }
 
-// Step is what happened: the tokens that ended, and the revision to resume
-// behind. There may be no tokens.
+// Step is what happened, and the revision to resume behind. It may be nothing.
 type Step struct {
-	TokenIDs []string
-	Revision int64
+	TokenIDs        []string // ended
+	ChangedTokens   []string
+	EndedAccounts   []string
+	ChangedAccounts []string
+	Revision        int64
+}
+
+func stepOf(changes []ending, revision int64) Step {
+	step := Step{Revision: revision}
+	for _, c := range changes {
+		switch {
+		case c.token != "" && c.ended:
+			step.TokenIDs = append(step.TokenIDs, c.token)
+		case c.token != "":
+			step.ChangedTokens = append(step.ChangedTokens, c.token)
+		case c.ended:
+			step.EndedAccounts = append(step.EndedAccounts, c.account)
+		default:
+			step.ChangedAccounts = append(step.ChangedAccounts, c.account)
+		}
+	}
+	return step
 }
 
 // Watch returns what comes after a revision; 0: after now. ErrCompacted if that
@@ -73,10 +92,10 @@ func (w *Watch) take() (Step, <-chan struct{}, error) {
 	case w.history != r.history:
 		return Step{}, nil, ErrCompacted
 	}
-	ids, upTo := r.state.after(w.revision, maxStep)
-	if w.begun && len(ids) == 0 && upTo == w.revision {
+	changes, upTo := r.state.after(w.revision, maxStep)
+	if w.begun && len(changes) == 0 && upTo == w.revision {
 		return Step{}, r.changed, nil
 	}
 	w.begun, w.revision = true, upTo
-	return Step{TokenIDs: ids, Revision: upTo}, nil, nil
+	return stepOf(changes, upTo), nil, nil
 }

@@ -9,10 +9,11 @@ import (
 )
 
 func snapshotAndFollow(t *testing.T, s identity.Store) {
-	create(t, s, token(1), token(2), token(3))
+	create(t, s, token(1), token(2), token(3)) // and team-a
 	revoke(t, s, token(1).ID)
 	standing, revision := snapshot(t, s)
-	if len(standing) != 3 || !standing[token(1).ID].Ended || standing[token(2).ID].Ended || !standing[token(2).ID].Expires.Equal(token(2).Expires) {
+	if len(standing) != 4 || !standing[token(1).ID].Ended || standing[token(2).ID].Ended ||
+		!standing[token(2).ID].Expires.Equal(token(2).Expires) || standing["team-a"].AccountID != "team-a" || standing["team-a"].Ended {
 		t.Errorf("the snapshot has %v", standing)
 	}
 	for id, c := range standing {
@@ -20,30 +21,64 @@ func snapshotAndFollow(t *testing.T, s identity.Store) {
 			t.Errorf("%s changed at %d, beyond the snapshot's %d", id, c.Revision, revision)
 		}
 	}
+	followOn(t, s, revision)
+}
+
+// followOn changes things and follows from the revision before that.
+func followOn(t *testing.T, s identity.Store, revision int64) {
+	t.Helper()
 	revoke(t, s, token(2).ID)
 	create(t, s, token(4))
-
-	changes := Follow(t, s, revision, 2)
-	if changes[0].TokenID != token(2).ID || !changes[0].Ended || changes[1].TokenID != token(4).ID || changes[1].Ended {
-		t.Errorf("what follows the snapshot is %v", changes)
+	if _, err := s.ChangeToken(bounded(t), token(4).ID, describe("x")); err != nil {
+		t.Fatal(err)
 	}
-	if changes[0].Revision <= revision || changes[1].Revision <= changes[0].Revision {
-		t.Errorf("revisions do not rise from %d: %v", revision, changes)
+	suspend(t, s, "team-a")
+	if err := s.DeleteToken(bounded(t), token(4).ID, func(x identity.Token) (identity.Event, error) { return event(identity.Deleted, x.ID), nil }); err != nil {
+		t.Fatal(err)
+	}
+
+	wants := []identity.Change{
+		{TokenID: token(2).ID, Ended: true}, {TokenID: token(4).ID, Fresh: true}, {TokenID: token(4).ID},
+		{AccountID: "team-a", Ended: true}, {TokenID: token(4).ID, Ended: true},
+	}
+	for i, got := range Follow(t, s, revision, len(wants)) {
+		want := wants[i]
+		if got.TokenID != want.TokenID || got.AccountID != want.AccountID || got.Ended != want.Ended || got.Fresh != want.Fresh || got.Revision <= revision {
+			t.Errorf("change %d behind the snapshot is %+v, want %+v", i, got, want)
+		}
+		revision = got.Revision
+	}
+}
+
+func suspend(t *testing.T, s identity.Store, id string) {
+	t.Helper()
+	_, err := s.ChangeAccount(bounded(t), id, func(a *identity.Account) (*identity.Event, error) {
+		a.Disabled = true
+		e := event(identity.Updated, id)
+		return &e, nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
 func revoke(t *testing.T, s identity.Store, id string) {
 	t.Helper()
-	if _, err := s.RevokeToken(bounded(t), id, now); err != nil {
+	_, err := s.ChangeToken(bounded(t), id, func(x *identity.Token) (*identity.Event, error) {
+		x.Revoked = now
+		e := event(identity.Revoked, id)
+		return &e, nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// snapshot returns what stands, by token.
+// snapshot returns what stands, by the id of the token or account.
 func snapshot(t *testing.T, s identity.Store) (map[string]identity.Change, int64) {
 	t.Helper()
 	standing := map[string]identity.Change{}
-	revision, err := s.Snapshot(bounded(t), func(c identity.Change) { standing[c.TokenID] = c })
+	revision, err := s.Snapshot(bounded(t), func(c identity.Change) { standing[c.TokenID+c.AccountID] = c })
 	if err != nil {
 		t.Fatal(err)
 	}

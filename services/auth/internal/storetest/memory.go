@@ -17,11 +17,15 @@ type Memory struct {
 	mu        sync.Mutex
 	revision  int64
 	compacted int64 // changes up to here are forgotten
+	accounts  map[string]identity.Account
 	tokens    map[string]identity.Token
-	changed   map[string]int64 // revision of each token's last change
 	agents    map[string]identity.Agent
+	live      map[string]identity.Live
+	uses      map[string]time.Time
 	keys      *identity.Keys
 	history   []identity.Change
+	events    []identity.Event
+	trimmed   int64         // events up to here may be gone
 	more      chan struct{} // closed with every change
 	failure   error
 }
@@ -29,8 +33,9 @@ type Memory struct {
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
 	return &Memory{
-		revision: 1, tokens: map[string]identity.Token{}, changed: map[string]int64{},
-		agents: map[string]identity.Agent{}, more: make(chan struct{}),
+		revision: 1, accounts: map[string]identity.Account{}, tokens: map[string]identity.Token{},
+		agents: map[string]identity.Agent{}, live: map[string]identity.Live{}, uses: map[string]time.Time{},
+		more: make(chan struct{}),
 	}
 }
 
@@ -50,8 +55,8 @@ func (m *Memory) Compact() {
 	m.history = nil
 }
 
-// Agents returns how many there are.
-func (m *Memory) Agents() int {
+// CountAgents returns how many there are.
+func (m *Memory) CountAgents() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.agents)
@@ -62,157 +67,201 @@ func (m *Memory) wake() {
 	m.more = make(chan struct{})
 }
 
-// put wants mu.
-func (m *Memory) put(t identity.Token) {
-	m.revision++
-	m.tokens[t.ID], m.changed[t.ID] = t, m.revision
-	m.history = append(m.history, identity.Change{TokenID: t.ID, Revision: m.revision, Ended: t.Ended(), Expires: t.Expires})
+// commit notes a change with its event, in a revision of its own. It wants mu.
+func (m *Memory) commit(c identity.Change, e identity.Event) {
+	e.Revision, c.Revision = m.revision, m.revision
+	m.history, m.events = append(m.history, c), append(m.events, e)
 	m.wake()
 }
 
-// CreateToken implements identity.TokenStore.
-func (m *Memory) CreateToken(_ context.Context, t identity.Token) (bool, error) {
+func (m *Memory) put(t identity.Token, e identity.Event, fresh bool) identity.Token {
+	m.revision++
+	t.Revision = m.revision
+	m.tokens[t.ID] = t
+	m.commit(identity.Change{TokenID: t.ID, Ended: t.Ended(), Fresh: fresh, Expires: t.Expires}, e)
+	return t
+}
+
+func (m *Memory) putAccount(a identity.Account, e identity.Event, fresh bool) identity.Account {
+	m.revision++
+	a.Revision = m.revision
+	m.accounts[a.ID] = a
+	m.commit(identity.Change{AccountID: a.ID, Ended: a.Stopped(), Fresh: fresh}, e)
+	return a
+}
+
+// CreateAccount implements identity.AccountStore.
+func (m *Memory) CreateAccount(_ context.Context, a identity.Account, e identity.Event) (identity.Account, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, exists := m.tokens[t.ID]; exists || m.failure != nil {
-		return false, m.failure
+	if standing, exists := m.accounts[a.ID]; exists || m.failure != nil {
+		return standing, false, m.failure
 	}
-	m.put(t)
-	return true, nil
+	return m.putAccount(a, e, true), true, nil
+}
+
+// Account implements identity.AccountStore.
+func (m *Memory) Account(_ context.Context, id string) (identity.Account, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return find(m, m.accounts, id, identity.ErrAccountNotFound)
+}
+
+// find wants mu.
+func find[T any](m *Memory, all map[string]T, id string, missing error) (T, error) {
+	x, ok := all[id]
+	switch {
+	case m.failure != nil:
+		return x, m.failure
+	case !ok:
+		return x, missing
+	}
+	return x, nil
+}
+
+// Accounts implements identity.AccountStore.
+func (m *Memory) Accounts(_ context.Context, after string, limit int) ([]identity.Account, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return list(m.accounts, after, limit, func(identity.Account) bool { return true }), m.failure
+}
+
+func list[T any](all map[string]T, after string, limit int, wanted func(T) bool) []T {
+	var some []T
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		if id > after && wanted(all[id]) && len(some) < limit {
+			some = append(some, all[id])
+		}
+	}
+	return some
+}
+
+// ChangeAccount implements identity.AccountStore.
+func (m *Memory) ChangeAccount(_ context.Context, id string, change func(*identity.Account) (*identity.Event, error)) (identity.Account, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, err := find(m, m.accounts, id, identity.ErrAccountNotFound)
+	if err != nil {
+		return identity.Account{}, err
+	}
+	event, err := change(&a)
+	switch {
+	case err != nil:
+		return identity.Account{}, err
+	case event == nil:
+		return a, nil
+	}
+	return m.putAccount(a, *event, false), nil
+}
+
+// DeleteAccount implements identity.AccountStore.
+func (m *Memory) DeleteAccount(_ context.Context, id string, e identity.Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := find(m, m.accounts, id, identity.ErrAccountNotFound); err != nil {
+		return err
+	}
+	delete(m.accounts, id)
+	delete(m.live, id)
+	m.revision++
+	m.commit(identity.Change{AccountID: id, Ended: true}, e)
+	return nil
+}
+
+// CreateToken implements identity.TokenStore.
+func (m *Memory) CreateToken(_ context.Context, t identity.Token, in identity.NewTokenIn) (identity.Token, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	account, known := m.accounts[t.AccountID]
+	_, exists := m.tokens[t.ID]
+	switch {
+	case m.failure != nil:
+		return identity.Token{}, false, m.failure
+	case !known && !in.Begin:
+		return identity.Token{}, false, identity.ErrAccountNotFound
+	case account.Deleting:
+		return identity.Token{}, false, identity.ErrAccountDisabled
+	case exists:
+		return identity.Token{}, false, nil
+	case !known:
+		a, e := t.Begun(in.By)
+		m.putAccount(a, e, true)
+	}
+	return m.put(t, in.Event, true), true, nil
 }
 
 // Token implements identity.TokenStore.
 func (m *Memory) Token(_ context.Context, id string) (identity.Token, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t, ok := m.tokens[id]
-	switch {
-	case m.failure != nil:
-		return identity.Token{}, m.failure
-	case !ok:
-		return identity.Token{}, identity.ErrTokenNotFound
-	}
-	return t, nil
+	return find(m, m.tokens, id, identity.ErrTokenNotFound)
 }
 
 // Tokens implements identity.TokenStore.
 func (m *Memory) Tokens(_ context.Context, account, after string, limit int) ([]identity.Token, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var tokens []identity.Token
-	for _, id := range slices.Sorted(maps.Keys(m.tokens)) {
-		if t := m.tokens[id]; id > after && (account == "" || t.AccountID == account) && len(tokens) < limit {
-			tokens = append(tokens, t)
+	return list(m.tokens, after, limit, func(t identity.Token) bool { return account == "" || t.AccountID == account }), m.failure
+}
+
+// ChangeToken implements identity.TokenStore.
+func (m *Memory) ChangeToken(_ context.Context, id string, change func(*identity.Token) (*identity.Event, error)) (identity.Token, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, err := find(m, m.tokens, id, identity.ErrTokenNotFound)
+	if err != nil {
+		return identity.Token{}, err
+	}
+	event, err := change(&t)
+	switch {
+	case err != nil:
+		return identity.Token{}, err
+	case event == nil:
+		return t, nil
+	}
+	return m.put(t, *event, false), nil
+}
+
+// DeleteToken implements identity.TokenStore.
+func (m *Memory) DeleteToken(_ context.Context, id string, judge func(identity.Token) (identity.Event, error)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, err := find(m, m.tokens, id, identity.ErrTokenNotFound)
+	if err != nil {
+		return err
+	}
+	event, err := judge(t)
+	if err != nil {
+		return err
+	}
+	delete(m.tokens, id)
+	delete(m.uses, id)
+	m.revision++
+	m.commit(identity.Change{TokenID: id, Ended: true}, event)
+	return nil
+}
+
+// UseTokens implements identity.TokenStore.
+func (m *Memory) UseTokens(_ context.Context, uses map[string]time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, at := range uses {
+		if _, ok := m.tokens[id]; ok && m.failure == nil {
+			m.uses[id] = at
 		}
-	}
-	return tokens, m.failure
-}
-
-// RevokeToken implements identity.TokenStore.
-func (m *Memory) RevokeToken(ctx context.Context, id string, now time.Time) (identity.Token, error) {
-	t, err := m.Token(ctx, id)
-	if err != nil || !t.Revoked.IsZero() {
-		return t, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if t = m.tokens[id]; t.Revoked.IsZero() {
-		t.Revoked = now
-		m.put(t)
-	}
-	return t, nil
-}
-
-// LapseToken implements identity.TokenStore.
-func (m *Memory) LapseToken(_ context.Context, id string, now time.Time) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if t, ok := m.tokens[id]; ok && m.failure == nil && !t.Ended() && t.ExpiredAt(now) {
-		t.Lapsed = true
-		m.put(t)
 	}
 	return m.failure
 }
 
-// CreateAgent implements identity.AgentStore.
-func (m *Memory) CreateAgent(_ context.Context, a identity.Agent) (bool, error) {
+// LastUses implements identity.TokenStore.
+func (m *Memory) LastUses(_ context.Context, first, last string) (map[string]time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, exists := m.agents[a.ID]; exists || m.failure != nil {
-		return false, m.failure
-	}
-	m.agents[a.ID] = a
-	return true, nil
-}
-
-// Agent implements identity.AgentStore.
-func (m *Memory) Agent(_ context.Context, id string) (identity.Agent, bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	a, ok := m.agents[id]
-	return a, ok, m.failure
-}
-
-// Keys implements identity.KeyStore.
-func (m *Memory) Keys(_ context.Context, proposal identity.Keys) (identity.Keys, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.keys == nil {
-		m.keys = &proposal
-	}
-	return *m.keys, m.failure
-}
-
-// Snapshot implements identity.Feed.
-func (m *Memory) Snapshot(_ context.Context, each func(identity.Change)) (int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for id, t := range m.tokens {
-		each(identity.Change{TokenID: id, Revision: m.changed[id], Ended: t.Ended(), Expires: t.Expires})
-	}
-	return m.revision, m.failure
-}
-
-// Follow implements identity.Feed.
-func (m *Memory) Follow(ctx context.Context, after int64, each func(identity.Progress)) error {
-	for {
-		m.mu.Lock()
-		progress, more := identity.Progress{Revision: m.revision}, m.more
-		err := m.kept(after)
-		for _, c := range m.history {
-			if c.Revision > after {
-				progress.Changes = append(progress.Changes, c)
-			}
-		}
-		m.mu.Unlock()
-		if err != nil {
-			return err
-		}
-		if progress.Revision > after {
-			each(progress)
-			after = progress.Revision
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-more:
+	uses := map[string]time.Time{}
+	for id, at := range m.uses {
+		if first <= id && id <= last {
+			uses[id] = at
 		}
 	}
-}
-
-// Kept implements identity.Feed.
-func (m *Memory) Kept(_ context.Context, revision int64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.kept(revision)
-}
-
-func (m *Memory) kept(revision int64) error {
-	if m.failure != nil {
-		return m.failure
-	}
-	if revision < m.compacted || revision > m.revision {
-		return identity.ErrCompacted
-	}
-	return nil
+	return uses, m.failure
 }

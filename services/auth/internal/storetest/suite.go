@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,17 +23,27 @@ var now = time.Date(2026, 11, 22, 21, 38, 0, 123456789, time.UTC)
 // Run holds a store to the contract of identity.Store. open returns an empty one.
 func Run(t *testing.T, open func(t *testing.T) identity.Store) {
 	for name, test := range map[string]func(*testing.T, identity.Store){
-		"a token is kept as it was":           tokenIsKept,
-		"an id is given once":                 idsAreGivenOnce,
-		"lists are paged by id and account":   listsArePaged,
-		"a revocation stands":                 revocationStands,
-		"racing revocations agree":            revocationsAgree,
-		"only an expired token lapses":        onlyExpiredLapse,
-		"agents keep their account":           agentsKeepAccount,
-		"the first keys stand":                firstKeysStand,
-		"a snapshot and what follows are all": snapshotAndFollow,
-		"unknown revisions are compacted":     unknownRevisions,
-		"a quiet feed ends with its context":  followEnds,
+		"a token is kept as it was":                 tokenIsKept,
+		"an id is given once":                       idsAreGivenOnce,
+		"lists are paged by id and account":         listsArePaged,
+		"a change is written with its event":        changeHasEvent,
+		"what is emptied is empty":                  emptiedIsEmpty,
+		"racing changes all count":                  changesAllCount,
+		"a deleted token is gone":                   deletedIsGone,
+		"an account begins with its first token":    accountBegins,
+		"an account is made once":                   accountIsMadeOnce,
+		"an account that is being deleted is shut":  deletingIsShut,
+		"accounts are paged by id":                  accountsArePaged,
+		"uses are kept":                             usesAreKept,
+		"agents keep their account":                 agentsKeepAccount,
+		"an agent that is seen is not forgotten":    seenAreNotForgotten,
+		"racing agents never are more than allowed": liveIsBounded,
+		"the first keys stand":                      firstKeysStand,
+		"the history is told in pieces":             historyInPieces,
+		"what was trimmed is missed":                trimmedIsMissed,
+		"a snapshot and what follows are all":       snapshotAndFollow,
+		"unknown revisions are compacted":           unknownRevisions,
+		"a quiet feed ends with its context":        followEnds,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,10 +65,29 @@ func token(n int) identity.Token {
 	}
 }
 
+// coming begins the token's account.
+func coming(x identity.Token) identity.NewTokenIn {
+	return identity.NewTokenIn{Begin: true, Event: event(identity.Created, x.ID)}
+}
+
+// happened is about when events are from: a store may count on its clock. Each is
+// from a later moment.
+var (
+	happened = time.Now().UTC().Truncate(time.Second)
+	moments  atomic.Int64
+)
+
+func event(action identity.Action, name string) identity.Event {
+	return identity.Event{
+		Time: happened.Add(time.Duration(moments.Add(1)) * time.Microsecond), Action: action, Kind: "token", Name: name, Account: "team-a", Actor: "admin:ops", Address: "192.0.2.1:4000",
+		Details: map[string]string{"changed": "grüße"},
+	}
+}
+
 func create(t *testing.T, s identity.Store, tokens ...identity.Token) {
 	t.Helper()
 	for _, x := range tokens {
-		if created, err := s.CreateToken(bounded(t), x); err != nil || !created {
+		if _, created, err := s.CreateToken(bounded(t), x, coming(x)); err != nil || !created {
 			t.Fatalf("CreateToken(%s) = %v, %v", x.ID, created, err)
 		}
 	}
@@ -65,14 +95,16 @@ func create(t *testing.T, s identity.Store, tokens ...identity.Token) {
 
 func same(a, b identity.Token) bool {
 	return a.ID == b.ID && a.AccountID == b.AccountID && a.Kind == b.Kind && a.Role == b.Role && a.Subject == b.Subject && a.Description == b.Description && slices.Equal(a.Grants, b.Grants) &&
-		a.Hash == b.Hash && a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires) && a.Revoked.Equal(b.Revoked) && a.Lapsed == b.Lapsed
+		a.Hash == b.Hash && a.Previous == b.Previous && a.PreviousUntil.Equal(b.PreviousUntil) && a.Created.Equal(b.Created) && a.Expires.Equal(b.Expires) && a.Revoked.Equal(b.Revoked) && a.Lapsed == b.Lapsed
 }
 
 func tokenIsKept(t *testing.T, s identity.Store) {
 	key, person := token(3), token(4)
 	key.Kind, key.Role, key.Grants = identity.APIKey, principal.Admin, nil
 	person.Kind, person.Role, person.Subject = identity.UserKey, principal.ReadOnly, "alice@example.com"
-	for _, want := range []identity.Token{token(1), key, person} {
+	rotated := token(5)
+	rotated.Previous, rotated.PreviousUntil = [32]byte{9}, now.Add(time.Minute)
+	for _, want := range []identity.Token{token(1), key, person, rotated} {
 		create(t, s, want)
 		if got, err := s.Token(bounded(t), want.ID); err != nil || !same(got, want) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
@@ -87,7 +119,7 @@ func idsAreGivenOnce(t *testing.T, s identity.Store) {
 	create(t, s, token(1))
 	other := token(1)
 	other.AccountID = "team-b"
-	if created, err := s.CreateToken(bounded(t), other); created || err != nil {
+	if _, created, err := s.CreateToken(bounded(t), other, coming(other)); created || err != nil {
 		t.Errorf("the second one of an id: %v, %v", created, err)
 	}
 	if got, err := s.Token(bounded(t), other.ID); err != nil || got.AccountID != "team-a" {
@@ -120,72 +152,6 @@ func listsArePaged(t *testing.T, s identity.Store) {
 		if err != nil || !slices.EqualFunc(got, test.want, func(x identity.Token, n int) bool { return x.ID == token(n).ID }) {
 			t.Errorf("Tokens(%q, %q, %d) = %v, %v; want %v", test.account, test.after, test.limit, got, err, test.want)
 		}
-	}
-}
-
-func revocationStands(t *testing.T, s identity.Store) {
-	create(t, s, token(1))
-	want := token(1)
-	want.Revoked = now.Add(time.Minute)
-	for _, at := range []time.Time{now.Add(time.Minute), now.Add(time.Hour)} {
-		if got, err := s.RevokeToken(bounded(t), want.ID, at); err != nil || !same(got, want) {
-			t.Errorf("revoked at %v: %+v, %v", at, got, err)
-		}
-	}
-	if got, err := s.Token(bounded(t), want.ID); err != nil || !same(got, want) {
-		t.Errorf("kept %+v, %v", got, err)
-	}
-	if _, err := s.RevokeToken(bounded(t), token(2).ID, now); !errors.Is(err, identity.ErrTokenNotFound) {
-		t.Errorf("one that is not there: %v", err)
-	}
-}
-
-func revocationsAgree(t *testing.T, s identity.Store) {
-	create(t, s, token(1))
-	times := make([]time.Time, 8)
-	var racers sync.WaitGroup
-	for i := range times {
-		racers.Go(func() {
-			if got, err := s.RevokeToken(bounded(t), token(1).ID, now.Add(time.Duration(i)*time.Minute)); err != nil {
-				t.Error(err)
-			} else {
-				times[i] = got.Revoked
-			}
-		})
-	}
-	racers.Wait()
-	for _, at := range times {
-		if !at.Equal(times[0]) {
-			t.Fatalf("they were told different times: %v", times)
-		}
-	}
-}
-
-func onlyExpiredLapse(t *testing.T, s identity.Store) {
-	revoked, forever := token(2), token(3)
-	forever.Expires = time.Time{}
-	create(t, s, token(1), revoked, forever)
-	if _, err := s.RevokeToken(bounded(t), revoked.ID, now); err != nil {
-		t.Fatal(err)
-	}
-	later := now.Add(100 * 365 * 24 * time.Hour)
-	for _, x := range []struct {
-		id     string
-		at     time.Time
-		lapsed bool
-	}{
-		{token(1).ID, now, false}, {revoked.ID, later, false}, {forever.ID, later, false},
-		{token(1).ID, now.Add(time.Hour), true}, {token(1).ID, now, true},
-	} {
-		if err := s.LapseToken(bounded(t), x.id, x.at); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := s.Token(bounded(t), x.id); err != nil || got.Lapsed != x.lapsed {
-			t.Errorf("%s at %v: lapsed %v, %v; want %v", x.id, x.at, got.Lapsed, err, x.lapsed)
-		}
-	}
-	if err := s.LapseToken(bounded(t), token(9).ID, later); err != nil {
-		t.Errorf("one that is not there: %v", err)
 	}
 }
 

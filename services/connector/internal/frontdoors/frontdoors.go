@@ -1,5 +1,6 @@
-// Package frontdoors serves frontdoors: they ask for dial-backs and hear of the
-// ends of sessions. It never carries a visitor's byte.
+// Package frontdoors serves the other services: frontdoors ask for dial-backs and
+// hear of the ends of sessions, the registry asks whether an agent is there. It
+// never carries a visitor's byte.
 package frontdoors
 
 import (
@@ -43,9 +44,10 @@ var (
 	errStopping = errs.New(errs.Unavailable, errs.ReasonUnavailable, "this connector is stopping")
 )
 
-// Server serves frontdoors.
+// Server serves the other services.
 type Server struct {
 	connectorv1.UnimplementedDialbackServiceServer
+	connectorv1.UnimplementedChallengeServiceServer
 	table    *session.Table
 	traceKey func() []byte
 	stopping chan struct{}
@@ -57,7 +59,8 @@ func New(table *session.Table, traceKey func() []byte) *Server {
 	return &Server{table: table, traceKey: traceKey, stopping: make(chan struct{})}
 }
 
-// GRPC returns the server for frontdoors, which call for themselves or for users.
+// GRPC returns the server for the other services: frontdoors call for themselves or
+// for users.
 func (s *Server) GRPC(config *tls.Config, sessions *Sessions, users rpc.Authenticator, log *slog.Logger, traces *telemetry.Telemetry) *rpc.Server {
 	server := rpc.NewServer(rpc.ServerConfig{
 		TLS: config,
@@ -65,6 +68,7 @@ func (s *Server) GRPC(config *tls.Config, sessions *Sessions, users rpc.Authenti
 			Internal: map[string][]string{
 				connectorv1.DialbackService_RequestProxy_FullMethodName:  {tlsconf.RoleFrontdoor},
 				connectorv1.DialbackService_WatchSessions_FullMethodName: {tlsconf.RoleFrontdoor},
+				connectorv1.ChallengeService_Challenge_FullMethodName:    {tlsconf.RoleRegistry},
 			},
 			External: map[string]principal.Role{
 				connectorv1.SessionService_ListSessions_FullMethodName: principal.ReadOnly,
@@ -76,6 +80,7 @@ func (s *Server) GRPC(config *tls.Config, sessions *Sessions, users rpc.Authenti
 	}, grpc.MaxConcurrentStreams(maxCalls))
 	connectorv1.RegisterDialbackServiceServer(server, s)
 	connectorv1.RegisterSessionServiceServer(server, sessions)
+	connectorv1.RegisterChallengeServiceServer(server, s)
 	return server
 }
 

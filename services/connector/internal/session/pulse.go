@@ -19,6 +19,7 @@ type pulse struct {
 	asked   time.Time     // when it was queued
 	left    time.Time     // when it was handed to the wire
 	rtt     time.Duration // of the last ping that was answered; 0: none yet
+	proof   chan struct{} // closed by the next pong; nil: nobody waits for it
 }
 
 func (p *pulse) sent(id uint64, now time.Time) {
@@ -41,6 +42,10 @@ func (s *Session) Pong(id uint64, now time.Time) {
 	if p := &s.pulse; p.waiting && id == p.id && !p.left.IsZero() {
 		p.waiting = false
 		p.rtt = max(now.Sub(p.left), 1)
+		if p.proof != nil {
+			close(p.proof)
+			p.proof = nil
+		}
 	}
 }
 
@@ -49,6 +54,25 @@ func (s *Session) Silence(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return max(now.Sub(s.pulse.heard), 0)
+}
+
+// Challenge pings the agent now. The channel is closed by its answer; all who
+// challenge it before that share one.
+func (s *Session) Challenge(now time.Time) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &s.pulse
+	if p.proof != nil {
+		return p.proof
+	}
+	p.proof = make(chan struct{})
+	p.id++
+	if !p.waiting { // else it is late since then
+		p.waiting, p.asked = true, now
+	}
+	p.left = time.Time{}
+	s.out.setPing(p.id)
+	return p.proof
 }
 
 // RTT returns the last round trip; 0: unknown.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -133,6 +134,13 @@ func (t *Table) Get(id string) *Session {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.sessions[id]
+}
+
+// Of returns the sessions of one process of an agent.
+func (t *Table) Of(agent string, instance Instance) []*Session {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Clone(t.processes[process{agent, instance}])
 }
 
 // All returns the sessions.

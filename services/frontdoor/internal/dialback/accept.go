@@ -39,9 +39,17 @@ func (d *Dialer) Accept(ctx context.Context, c *tls.Conn) {
 		return
 	}
 	if !d.pool.Add(pool.Arrival{
-		Server: server, Agent: w.agent, Why: w.why, Took: time.Since(w.begun), Certificate: certificate,
+		Server: server, Agent: w.agent, Via: via(c), Why: w.why, Took: time.Since(w.begun), Certificate: certificate,
 	}) {
 		_ = server.Close()
 		d.pool.Failed(w.agent, 1, errConns)
 	}
+}
+
+// via is the frontdoor that has handed a connection over, empty if none has.
+func via(c *tls.Conn) string {
+	if relayed, ok := c.NetConn().(interface{ Via() string }); ok {
+		return relayed.Via()
+	}
+	return ""
 }

@@ -38,6 +38,7 @@ type Call struct {
 	// gets to know of it.
 	Trace func(header http.Header, agentID string) *proxyv1.Req
 	// Connected is told of the private connection that the request got: which
-	// request on it this is, and the context of the span that had it dialled.
-	Connected func(served int, born trace.SpanContext)
+	// request on it this is, the context of the span that had it dialled, and the
+	// frontdoor that relays it, if one does.
+	Connected func(served int, born trace.SpanContext, via string)
 }

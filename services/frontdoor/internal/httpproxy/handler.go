@@ -128,11 +128,11 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		Trace: func(header http.Header, agentID string) *proxyv1.Req {
 			return h.trace.forAgent(ctx, header, agentID)
 		},
-		Connected: func(served int, born trace.SpanContext) {
+		Connected: func(served int, born trace.SpanContext, via string) {
 			if served > 0 {
 				h.deps.Reused()
 			}
-			connected(trace.SpanFromContext(ctx), served, born)
+			connected(trace.SpanFromContext(ctx), served, born, via)
 		},
 	})
 }

@@ -102,11 +102,14 @@ func (t *tracing) forAgent(ctx context.Context, header http.Header, agentID stri
 
 // connected notes which connection the request got. One that was dialled for an
 // earlier request is linked to that one's trace.
-func connected(span trace.Span, served int, born trace.SpanContext) {
+func connected(span trace.Span, served int, born trace.SpanContext, via string) {
 	if !span.IsRecording() {
 		return
 	}
 	span.SetAttributes(attribute.Bool("proxy.reused", served > 0))
+	if via != "" {
+		span.SetAttributes(attribute.String("dialback.relay", via))
+	}
 	if served > 0 && born.IsValid() {
 		span.AddLink(trace.Link{SpanContext: born})
 	}

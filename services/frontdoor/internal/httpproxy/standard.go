@@ -159,7 +159,7 @@ func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBod
 	}
 	call.Trip.Started()
 	used := p.served > 0
-	call.Connected(p.served, p.born)
+	call.Connected(p.served, p.born, p.conn.Via)
 	res, err = p.roundTrip(ctx, &req, call.Trace(req.Header, p.key.agent.ID), passageOptions{
 		answerTimeout: e.answerTimeout,
 		inspect: func(res *http.Response) {

@@ -47,7 +47,8 @@ func (s *shard) agent(id route.Agent) *agent {
 	return a
 }
 
-// take returns the idle connection that was proven last, nil if there is none.
+// take returns the idle connection that was proven last, one that is relayed only
+// if there is no other; nil if there is none.
 func (a *agent) take(now time.Time) *Conn {
 	for c := a.idle.first; c != nil; c = a.idle.first {
 		c.shard.unlist(c)

@@ -30,6 +30,8 @@ type Use interface {
 type Conn struct {
 	*proxyconn.Server
 	Agent route.Agent
+	// Via is the frontdoor that relays it; empty: none does.
+	Via string
 
 	pool     *Pool
 	shard    *shard
@@ -65,11 +67,11 @@ const (
 	gone
 )
 
-func newConn(p *Pool, server *proxyconn.Server, agent route.Agent, certificate string, now time.Time) *Conn {
+func newConn(p *Pool, n Arrival, now time.Time) *Conn {
 	spread := time.Duration(rand.Int64N(int64(life * 2 / 5))) // #nosec G404 -- a spread, not a secret
 	return &Conn{
-		Server: server, Agent: agent, pool: p, shard: p.shard(agent.ID),
-		retireAt: now.Add(life*4/5 + spread), expired: Age, certificate: certificate,
+		Server: n.Server, Agent: n.Agent, Via: n.Via, pool: p, shard: p.shard(n.Agent.ID),
+		retireAt: now.Add(life*4/5 + spread), expired: Age, certificate: n.Certificate,
 		proven: now, useful: now,
 	}
 }

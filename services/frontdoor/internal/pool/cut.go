@@ -41,6 +41,17 @@ func (p *Pool) Supersede(old, now route.Agent) {
 	}
 }
 
+// RetireRelayed ends connections that come through frontdoors which are about to
+// stop: the idle ones now, the others when their visitor's request is over. So
+// those frontdoors have nothing to cut in the end.
+func (p *Pool) RetireRelayed(stops func(frontdoorID string) bool) {
+	for _, c := range p.all() {
+		if c.Via != "" && stops(c.Via) {
+			c.retire(RelayStops)
+		}
+	}
+}
+
 // Unbind ends what connections are bound to for a tunnel that has changed, where
 // no request is under way. The connections come back.
 func (p *Pool) Unbind(id route.Agent, tunnelID string) {

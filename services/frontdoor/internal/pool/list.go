@@ -19,15 +19,36 @@ type conns struct {
 	n           int
 }
 
-func (l *conns) push(c *Conn) {
+func (l *conns) push(c *Conn) { l.insert(nil, c) }
+
+// pushDirectFirst is push, but a relayed connection goes behind those that are
+// not: it depends on one more node, and costs it. An agent that comes both ways is
+// rare, so the walk is short.
+func (l *conns) pushDirectFirst(c *Conn) {
+	var before *Conn
+	if c.Via != "" {
+		for next := l.first; next != nil && next.Via == ""; next = next.links[l.kind].next {
+			before = next
+		}
+	}
+	l.insert(before, c)
+}
+
+// insert puts c behind another, nil: to the front.
+func (l *conns) insert(before, c *Conn) {
 	k := &c.links[l.kind]
-	k.next, k.prev, k.on = l.first, nil, l
-	if l.first != nil {
-		l.first.links[l.kind].prev = c
+	k.prev, k.next, k.on = before, l.first, l
+	if before != nil {
+		k.next = before.links[l.kind].next
+		before.links[l.kind].next = c
+	} else {
+		l.first = c
+	}
+	if k.next != nil {
+		k.next.links[l.kind].prev = c
 	} else {
 		l.last = c
 	}
-	l.first = c
 	l.n++
 }
 

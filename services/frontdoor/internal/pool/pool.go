@@ -153,6 +153,8 @@ func (p *Pool) Put(c *Conn) {
 type Arrival struct {
 	Server *proxyconn.Server
 	Agent  route.Agent
+	// Via is the frontdoor that relays it; empty: it is the agent's own.
+	Via string
 	// Why it was asked for, and how long ago.
 	Why  Why
 	Took time.Duration
@@ -167,7 +169,7 @@ func (p *Pool) Add(n Arrival) bool {
 	if p.count.live.Load() >= int64(p.cfg.Max) && !p.evict() {
 		return false
 	}
-	c := newConn(p, n.Server, n.Agent, n.Certificate, now)
+	c := newConn(p, n, now)
 	s := c.shard
 	s.mu.Lock()
 	if p.closed.Load() {
@@ -263,7 +265,7 @@ func (s *shard) offer(c *Conn, now time.Time) {
 	}
 	c.state = idle
 	c.pingAt = now.Add(pingPause())
-	c.agent.idle.push(c)
+	c.agent.idle.pushDirectFirst(c)
 	if c.spare {
 		s.spares.push(c)
 	} else {

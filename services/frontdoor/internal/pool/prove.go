@@ -50,7 +50,7 @@ func (s *shard) proven(c *Conn, now time.Time) {
 	case idle:
 		c.proven, c.pingAt = now, now.Add(pingPause())
 		remove(c, ofAgent)
-		c.agent.idle.push(c)
+		c.agent.idle.pushDirectFirst(c)
 	case doubted:
 		c.proven = now
 		s.offer(c, now)

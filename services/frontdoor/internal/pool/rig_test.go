@@ -83,6 +83,11 @@ func pass(d time.Duration) {
 // something else.
 func (r *rig) arrive(id route.Agent, why Why) *proxyconn.Client {
 	r.t.Helper()
+	return r.arriveAs(Arrival{Agent: id, Why: why})
+}
+
+func (r *rig) arriveAs(n Arrival) *proxyconn.Client {
+	r.t.Helper()
 	near, far := net.Pipe()
 	client := make(chan *proxyconn.Client, 1)
 	go func() {
@@ -92,7 +97,7 @@ func (r *rig) arrive(id route.Agent, why Why) *proxyconn.Client {
 			_ = c.Serve(r.ctx, r.serve)
 		}
 	}()
-	r.add(near, id, why)
+	r.add(near, n)
 	return <-client
 }
 
@@ -104,16 +109,17 @@ func (r *rig) arriveMute(id route.Agent) {
 		_, _ = proxyconn.Register(r.ctx, far, &proxyv1.RegProxy{Ticket: []byte("0123456789abcdef")}, proxyconn.Options{})
 		_, _ = io.Copy(io.Discard, far)
 	}()
-	r.add(near, id, Visitor)
+	r.add(near, Arrival{Agent: id})
 }
 
-func (r *rig) add(near net.Conn, id route.Agent, why Why) {
+func (r *rig) add(near net.Conn, n Arrival) {
 	r.t.Helper()
 	server, _, err := proxyconn.Accept(r.ctx, near, proxyconn.Options{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if !r.Add(Arrival{Server: server, Agent: id, Why: why, Took: 100 * time.Millisecond, Certificate: r.certificate.Load().(string)}) {
+	n.Server, n.Took, n.Certificate = server, 100*time.Millisecond, r.certificate.Load().(string)
+	if !r.Add(n) {
 		_ = server.Close()
 		r.t.Fatal("there was no room")
 	}

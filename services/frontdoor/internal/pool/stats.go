@@ -23,6 +23,7 @@ const (
 	Superseded                     // the agent was restarted, or its tunnel changed
 	Cut                            // its tunnel or session has ended
 	Revoked                        // the agent's right to it has
+	RelayStops                     // retired: the frontdoor that relays it stops
 	Drained                        // this frontdoor has
 	reasons
 )
@@ -30,7 +31,7 @@ const (
 var reasonNames = [reasons]string{
 	Broken: "broken", NoAck: "no_ack", NoPong: "no_pong", Expired: "expired", Evicted: "evicted",
 	Age: "age", Bytes: "bytes", Certificate: "certificate", AgentRetired: "agent_retired",
-	Superseded: "superseded", Cut: "cut", Revoked: "revoked", Drained: "drained",
+	Superseded: "superseded", Cut: "cut", Revoked: "revoked", RelayStops: "relay_stops", Drained: "drained",
 }
 
 // String is the reason's name in metrics.

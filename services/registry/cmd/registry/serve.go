@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/dialback/dialback/internal/apikey"
 	"github.com/dialback/dialback/internal/daemon"
 	"github.com/dialback/dialback/internal/daemon/etcdclient"
@@ -52,6 +54,9 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
 	service, err := registry.New(config, registry.Deps{
 		Etcd: etcd, TLS: p.Identity.Server(), Listener: listener,
 		Logger: p.Log, Telemetry: p.Tracing, AssertionKeys: registry.AuthKeys(auth), Users: apikey.New(auth, time.Now),
+		Connector: func(_, address string) (grpc.ClientConnInterface, error) {
+			return p.Dial(address, tlsconf.RoleConnector)
+		},
 	})
 	if err != nil {
 		return err

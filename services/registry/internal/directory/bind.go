@@ -34,14 +34,15 @@ type Config struct {
 
 // Directory binds and releases names.
 type Directory struct {
-	config Config
-	store  Store
-	turns  *turns
+	config  Config
+	store   Store
+	holders Holders
+	turns   *turns
 }
 
 // New returns a directory on a store.
-func New(config Config, store Store) *Directory {
-	return &Directory{config: config, store: store, turns: newTurns()}
+func New(config Config, store Store, holders Holders) *Directory {
+	return &Directory{config: config, store: store, holders: holders, turns: newTurns()}
 }
 
 // BindRequest asks for a name for a tunnel and attaches it through a session.
@@ -55,6 +56,10 @@ type BindRequest struct {
 	Service      Service
 	// Address is the agent's, for the audit.
 	Address string
+
+	// silent is the endpoint as it was when its holder did not answer; nil: it
+	// was not asked.
+	silent *Endpoint
 }
 
 func (r BindRequest) key() TunnelKey {
@@ -87,7 +92,14 @@ func (d *Directory) Bind(ctx context.Context, req BindRequest) (*Claim, error) {
 	if err := d.supported(ctx, req.Service.Critical); err != nil {
 		return nil, err
 	}
-	var claim *Claim
+	claim, err := d.attempt(ctx, req, name)
+	if d.challenge(ctx, &req, err) {
+		claim, err = d.attempt(ctx, req, name)
+	}
+	return claim, err
+}
+
+func (d *Directory) attempt(ctx context.Context, req BindRequest, name string) (claim *Claim, err error) {
 	err = d.inTurn(ctx, req.Principal, func() error {
 		return retry(ctx, func() (err error) {
 			claim, err = d.bind(ctx, req, name)
@@ -177,10 +189,12 @@ func (d *Directory) decide(req BindRequest, before Endpoint, chosen bool) (Trans
 		return Transition{}, taken(before.Hostname, before.Hostname, "%q belongs to another account; choose another name", before.Hostname)
 	case claim.Agent != p.Agent && claim.Parked && claim.Port() != 0:
 		return takeOver(req, before), nil // its agent has given it up: the account has not
+	case claim.Agent != p.Agent && req.mayTake(before):
+		return takeOver(req, before), nil
 	case claim.Agent != p.Agent:
 		return Transition{}, ErrNameInUse.
 			WithMessage("%q is in use by another agent of your account; stop it, or choose another name", before.Hostname).
-			WithMetadata("hostname", before.Hostname).WithRetry(inUseRetry)
+			WithMetadata("hostname", before.Hostname).WithRetry(inUseRetry).WithCause(&held{before})
 	case claim.Instance != p.Instance || claim.Parked:
 		return takeOver(req, before), nil
 	case claim.Tunnel != req.Tunnel && len(before.Attachments) > 0:
@@ -206,8 +220,8 @@ func fresh(req BindRequest, before Endpoint, chosen bool) *Claim {
 	}
 }
 
-// takeOver gives the claim to the agent's new instance or tunnel and ends every
-// older attachment: some of them may be half-open and would swallow visitors.
+// takeOver gives the claim to the agent's new instance or tunnel, or to another
+// agent of the account, and ends every older attachment: some of them may be half-open and would swallow visitors.
 func takeOver(req BindRequest, before Endpoint) Transition {
 	claim := before.Claim.clone()
 	claim.Generation++

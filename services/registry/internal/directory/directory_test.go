@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,10 +52,27 @@ func (s *interleaved) Commit(ctx context.Context, plan directory.Plan) (int64, e
 type fixture struct {
 	t *testing.T
 	*directory.Directory
-	store  *interleaved
-	etcd   *clientv3.Client
-	lease  int64
-	config directory.Config
+	store   *interleaved
+	holders *holders
+	etcd    *clientv3.Client
+	lease   int64
+	config  directory.Config
+}
+
+// holders answers for all who hold names.
+type holders struct {
+	there bool
+	asked atomic.Int64
+	// meanwhile runs at each question.
+	meanwhile func()
+}
+
+func (h *holders) There(context.Context, directory.Endpoint) bool {
+	h.asked.Add(1)
+	if h.meanwhile != nil {
+		h.meanwhile()
+	}
+	return h.there
 }
 
 func setUp(t *testing.T) *fixture {
@@ -62,8 +80,8 @@ func setUp(t *testing.T) *fixture {
 	prefix := testkit.Prefix(t)
 	etcd.KV, etcd.Lease = namespace.NewKV(etcd.KV, prefix), namespace.NewLease(etcd.Lease, prefix)
 	store := &interleaved{Store: etcdstore.New(etcd)}
-	f := &fixture{t: t, store: store, etcd: etcd, config: directory.Config{Domain: "example.com", Park: time.Hour, Ports: directory.Ports{First: 20000, Last: 20003}, PortRest: time.Hour}}
-	f.Directory = directory.New(f.config, store)
+	f := &fixture{t: t, store: store, holders: &holders{there: true}, etcd: etcd, config: directory.Config{Domain: "example.com", Park: time.Hour, Ports: directory.Ports{First: 20000, Last: 20003}, PortRest: time.Hour}}
+	f.Directory = directory.New(f.config, store, f.holders)
 	f.lease = f.register("c1-abcd")
 	return f
 }

@@ -70,7 +70,7 @@ func TestExactPorts(t *testing.T) {
 		t.Errorf("a tcp tunnel with a hostname: %v", err)
 	}
 	f.config.Ports = directory.Ports{}
-	f.Directory = directory.New(f.config, f.store)
+	f.Directory = directory.New(f.config, f.store, f.holders)
 	if _, err := f.port(mine, "t4", 0); !errors.Is(err, directory.ErrOptionUnsupported) {
 		t.Errorf("where there are no ports: %v", err)
 	}
@@ -123,7 +123,7 @@ func TestAGivenUpPortRests(t *testing.T) {
 
 	// With nothing free, and when it has rested, a stranger gets it, but only by chance.
 	f.config.PortRest = time.Nanosecond
-	f.Directory = directory.New(f.config, f.store)
+	f.Directory = directory.New(f.config, f.store, f.holders)
 	if _, err := f.port(stranger, "x", 20002); !errors.Is(err, directory.ErrNameTaken) {
 		t.Errorf("a stranger asks for a parked port: %v", err)
 	}
@@ -148,7 +148,7 @@ func TestFreePortsComeFirst(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.config.PortRest = time.Nanosecond
-	f.Directory = directory.New(f.config, f.store)
+	f.Directory = directory.New(f.config, f.store, f.holders)
 	f.mustPort(principalOf("other"), "t", 20001)
 	f.close(principalOf("other"), "t")
 	seen := map[uint16]bool{}

@@ -133,7 +133,7 @@ func TestQuotasHoldWhoeverRaces(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	const endpoints, agents, clients, steps = 6, 3, 8, 25
-	replicas := []*directory.Directory{f.Directory, directory.New(f.config, etcdstore.New(f.etcd))}
+	replicas := []*directory.Directory{f.Directory, directory.New(f.config, etcdstore.New(f.etcd), f.holders)}
 	if err := f.try(limited("agent0", endpoints, agents), "t0", ""); err != nil { // from here on there is a record
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func TestEndlessConflicts(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	store := &restless{Store: f.store.Store}
-	d := directory.New(f.config, store)
+	d := directory.New(f.config, store, f.holders)
 	if _, err := d.Bind(t.Context(), f.request(agentOf("a"), "s1", "t1", host)); !errors.Is(err, directory.ErrUnavailable) {
 		t.Errorf("bind: %v", err)
 	}

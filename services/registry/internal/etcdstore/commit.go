@@ -25,7 +25,7 @@ func (s *Store) Commit(ctx context.Context, plan directory.Plan) (int64, error) 
 	var otherwise []clientv3.Op
 	if plan.Attach != nil {
 		b.attach(*plan.Attach, plan.Registration)
-		otherwise = []clientv3.Op{clientv3.OpGet(nodeKey(directory.Connector, plan.Attach.Connector))}
+		otherwise = []clientv3.Op{clientv3.OpGet(NodeKey(directory.Connector, plan.Attach.Connector))}
 	}
 	b.explain()
 	b.record(plan.Events)
@@ -58,7 +58,7 @@ func conflict(resp *clientv3.TxnResponse, registration int64) error {
 // registered compares that a node has this registration, whatever else its
 // record says.
 func registered(kind directory.NodeKind, id string, registration int64) clientv3.Cmp {
-	return clientv3.Compare(clientv3.LeaseValue(nodeKey(kind, id)), "=", registration)
+	return clientv3.Compare(clientv3.LeaseValue(NodeKey(kind, id)), "=", registration)
 }
 
 // builder gathers one transaction.

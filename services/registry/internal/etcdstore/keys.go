@@ -136,4 +136,5 @@ func nodeKindPrefix(kind directory.NodeKind) string {
 	return NodePrefix + "connector/"
 }
 
-func nodeKey(kind directory.NodeKind, id string) string { return nodeKindPrefix(kind) + id }
+// NodeKey is the key of a node's record.
+func NodeKey(kind directory.NodeKind, id string) string { return nodeKindPrefix(kind) + id }

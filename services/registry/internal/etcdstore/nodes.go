@@ -23,7 +23,7 @@ func (s *Store) RegisterNode(ctx context.Context, n directory.Node, ttl time.Dur
 	}
 	value, err := encodeNode(n, int64(lease))
 	if err == nil {
-		_, err = s.txn(ctx, nil, []clientv3.Op{clientv3.OpPut(nodeKey(n.Kind, n.ID), value, clientv3.WithLease(lease))}, nil)
+		_, err = s.txn(ctx, nil, []clientv3.Op{clientv3.OpPut(NodeKey(n.Kind, n.ID), value, clientv3.WithLease(lease))}, nil)
 	}
 	if err != nil {
 		s.revoke(context.WithoutCancel(ctx), lease)
@@ -75,7 +75,7 @@ func (s *Store) DeregisterNode(ctx context.Context, kind directory.NodeKind, id 
 	}
 	// Not by revoking the lease alone: the record goes even if that fails.
 	_, err := s.txn(ctx, []clientv3.Cmp{registered(kind, id, registration)},
-		[]clientv3.Op{clientv3.OpDelete(nodeKey(kind, id))}, nil)
+		[]clientv3.Op{clientv3.OpDelete(NodeKey(kind, id))}, nil)
 	if err == nil {
 		s.revoke(ctx, clientv3.LeaseID(registration))
 	}
@@ -93,7 +93,7 @@ type nodeRecord struct {
 
 // node reads a node that has this registration.
 func (s *Store) node(ctx context.Context, kind directory.NodeKind, id string, registration int64) (*nodeRecord, error) {
-	resp, err := s.get(ctx, nodeKey(kind, id))
+	resp, err := s.get(ctx, NodeKey(kind, id))
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (s *Store) changeNode(ctx context.Context, kind directory.NodeKind, id stri
 		if err != nil {
 			return err
 		}
-		key := nodeKey(kind, id)
+		key := NodeKey(kind, id)
 		resp, err := s.txn(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", n.version)},
 			[]clientv3.Op{clientv3.OpPut(key, value, clientv3.WithLease(clientv3.LeaseID(registration)))}, nil)
 		if err != nil || resp.Succeeded {
@@ -180,7 +180,7 @@ func (s *Store) RequestDrain(ctx context.Context, n directory.Node, unchangedSin
 	}
 	stored := proto.CloneOf(record)
 	stored.Node.DrainRequested = true
-	key := nodeKey(n.Kind, n.ID)
+	key := NodeKey(n.Kind, n.ID)
 	b := &builder{compares: []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(key), "=", int64(n.Stored))}}
 	if unchangedSince != 0 {
 		b.compares = append(b.compares,

@@ -77,7 +77,7 @@ func (s *Store) reattach(ctx context.Context, node string, registration int64, g
 	if b.err != nil {
 		return nil, b.err
 	}
-	resp, err := s.txn(ctx, b.compares, b.ops, []clientv3.Op{clientv3.OpGet(nodeKey(directory.Connector, node))})
+	resp, err := s.txn(ctx, b.compares, b.ops, []clientv3.Op{clientv3.OpGet(NodeKey(directory.Connector, node))})
 	if err == nil && !resp.Succeeded {
 		err = conflict(resp, registration)
 	}

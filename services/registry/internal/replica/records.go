@@ -132,3 +132,10 @@ func (c *Copy) ParkedUntil(now time.Time) []string {
 	}
 	return over
 }
+
+// Connector returns a connector's record, nil if it is not in the table.
+func (c *Copy) Connector(id string) *registryv1.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[etcdstore.NodeKey(directory.Connector, id)]
+}

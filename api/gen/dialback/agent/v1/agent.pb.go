@@ -1335,8 +1335,8 @@ type Dial struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Goes into RegProxy.
 	Ticket []byte `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	// "host:port" in order of preference. Empty: the address of this control
-	// connection's server.
+	// "host:port" in order of preference, at most 8. Behind them all the agent tries
+	// the address of this control connection's server; so it may be empty.
 	Addresses []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// "<frontdoor-id>.proxy.<domain>".
 	ServerName string `protobuf:"bytes,3,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`

@@ -10,10 +10,12 @@
 package authv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -157,9 +159,19 @@ type Token struct {
 	// Absent: never.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Absent: not revoked.
-	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
-	Kind          TokenKind              `protobuf:"varint,8,opt,name=kind,proto3,enum=dialback.auth.v1.TokenKind" json:"kind,omitempty"`
-	Role          Role                   `protobuf:"varint,9,opt,name=role,proto3,enum=dialback.auth.v1.Role" json:"role,omitempty"`
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	Kind       TokenKind              `protobuf:"varint,8,opt,name=kind,proto3,enum=dialback.auth.v1.TokenKind" json:"kind,omitempty"`
+	Role       Role                   `protobuf:"varint,9,opt,name=role,proto3,enum=dialback.auth.v1.Role" json:"role,omitempty"`
+	// When it was used last, to the minute or so; absent: never.
+	LastUseTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
+	// Changes with every change. In an update: refuse, unless it is still this;
+	// empty: whatever it is.
+	Etag string `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Until when the secret from before the last rotation is good; absent: there is
+	// none.
+	OverlapEndTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=overlap_end_time,json=overlapEndTime,proto3" json:"overlap_end_time,omitempty"`
+	// Whom a login was for, of kind USER.
+	Subject       string `protobuf:"bytes,13,opt,name=subject,proto3" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -255,6 +267,34 @@ func (x *Token) GetRole() Role {
 		return x.Role
 	}
 	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Token) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
+	}
+	return nil
+}
+
+func (x *Token) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *Token) GetOverlapEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OverlapEndTime
+	}
+	return nil
+}
+
+func (x *Token) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
 }
 
 type CreateTokenRequest struct {
@@ -644,6 +684,333 @@ func (x *ListTokensResponse) GetNextPageToken() string {
 	return ""
 }
 
+type UpdateTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTokenRequest) Reset() {
+	*x = UpdateTokenRequest{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTokenRequest) ProtoMessage() {}
+
+func (x *UpdateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTokenRequest.ProtoReflect.Descriptor instead.
+func (*UpdateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UpdateTokenRequest) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *UpdateTokenRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+type UpdateTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTokenResponse) Reset() {
+	*x = UpdateTokenResponse{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTokenResponse) ProtoMessage() {}
+
+func (x *UpdateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTokenResponse.ProtoReflect.Descriptor instead.
+func (*UpdateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UpdateTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type RotateTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How long the old secret is good for; absent or 0: it ends now. At most 30
+	// days.
+	Overlap *durationpb.Duration `protobuf:"bytes,2,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	// See Token.etag.
+	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTokenRequest) Reset() {
+	*x = RotateTokenRequest{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTokenRequest) ProtoMessage() {}
+
+func (x *RotateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTokenRequest.ProtoReflect.Descriptor instead.
+func (*RotateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RotateTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RotateTokenRequest) GetOverlap() *durationpb.Duration {
+	if x != nil {
+		return x.Overlap
+	}
+	return nil
+}
+
+func (x *RotateTokenRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// RotateTokenResponse is as CreateTokenResponse.
+type RotateTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Secret.
+	Authtoken string   `protobuf:"bytes,2,opt,name=authtoken,proto3" json:"authtoken,omitempty"`
+	Server    string   `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	CaPins    [][]byte `protobuf:"bytes,4,rep,name=ca_pins,json=caPins,proto3" json:"ca_pins,omitempty"`
+	// Secret.
+	ApiKey        string `protobuf:"bytes,5,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTokenResponse) Reset() {
+	*x = RotateTokenResponse{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTokenResponse) ProtoMessage() {}
+
+func (x *RotateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTokenResponse.ProtoReflect.Descriptor instead.
+func (*RotateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RotateTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *RotateTokenResponse) GetAuthtoken() string {
+	if x != nil {
+		return x.Authtoken
+	}
+	return ""
+}
+
+func (x *RotateTokenResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *RotateTokenResponse) GetCaPins() [][]byte {
+	if x != nil {
+		return x.CaPins
+	}
+	return nil
+}
+
+func (x *RotateTokenResponse) GetApiKey() string {
+	if x != nil {
+		return x.ApiKey
+	}
+	return ""
+}
+
+type DeleteTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// See Token.etag.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTokenRequest) Reset() {
+	*x = DeleteTokenRequest{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTokenRequest) ProtoMessage() {}
+
+func (x *DeleteTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTokenRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTokenRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeleteTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DeleteTokenRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+type DeleteTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTokenResponse) Reset() {
+	*x = DeleteTokenResponse{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTokenResponse) ProtoMessage() {}
+
+func (x *DeleteTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTokenResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTokenResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+}
+
 type RevokeTokenRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -653,7 +1020,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +1032,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[7]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +1045,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{7}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -697,7 +1064,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +1076,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[8]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +1089,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{8}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -753,7 +1120,7 @@ type ValidateRequest struct {
 
 func (x *ValidateRequest) Reset() {
 	*x = ValidateRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +1132,7 @@ func (x *ValidateRequest) String() string {
 func (*ValidateRequest) ProtoMessage() {}
 
 func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[9]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +1145,7 @@ func (x *ValidateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateRequest.ProtoReflect.Descriptor instead.
 func (*ValidateRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{9}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ValidateRequest) GetAuthtoken() string {
@@ -828,14 +1195,18 @@ type ValidateResponse struct {
 	// How long the assertion is valid: validate again before that.
 	ValidFor *durationpb.Duration `protobuf:"bytes,7,opt,name=valid_for,json=validFor,proto3" json:"valid_for,omitempty"`
 	// 0: no limit.
-	MaxTunnels    uint32 `protobuf:"varint,8,opt,name=max_tunnels,json=maxTunnels,proto3" json:"max_tunnels,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxTunnels uint32 `protobuf:"varint,8,opt,name=max_tunnels,json=maxTunnels,proto3" json:"max_tunnels,omitempty"`
+	// Of the account; 0: none.
+	MaxAgents      uint32 `protobuf:"varint,9,opt,name=max_agents,json=maxAgents,proto3" json:"max_agents,omitempty"`
+	MaxEndpoints   uint32 `protobuf:"varint,10,opt,name=max_endpoints,json=maxEndpoints,proto3" json:"max_endpoints,omitempty"`
+	MaxConnections uint32 `protobuf:"varint,11,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ValidateResponse) Reset() {
 	*x = ValidateResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +1218,7 @@ func (x *ValidateResponse) String() string {
 func (*ValidateResponse) ProtoMessage() {}
 
 func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[10]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1231,7 @@ func (x *ValidateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateResponse.ProtoReflect.Descriptor instead.
 func (*ValidateResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{10}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ValidateResponse) GetAssertion() *SignedAssertion {
@@ -919,6 +1290,115 @@ func (x *ValidateResponse) GetMaxTunnels() uint32 {
 	return 0
 }
 
+func (x *ValidateResponse) GetMaxAgents() uint32 {
+	if x != nil {
+		return x.MaxAgents
+	}
+	return 0
+}
+
+func (x *ValidateResponse) GetMaxEndpoints() uint32 {
+	if x != nil {
+		return x.MaxEndpoints
+	}
+	return 0
+}
+
+func (x *ValidateResponse) GetMaxConnections() uint32 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
+}
+
+type EndAgentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AccountId     string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AgentId       string                 `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndAgentRequest) Reset() {
+	*x = EndAgentRequest{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndAgentRequest) ProtoMessage() {}
+
+func (x *EndAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndAgentRequest.ProtoReflect.Descriptor instead.
+func (*EndAgentRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *EndAgentRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *EndAgentRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+type EndAgentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndAgentResponse) Reset() {
+	*x = EndAgentResponse{}
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndAgentResponse) ProtoMessage() {}
+
+func (x *EndAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndAgentResponse.ProtoReflect.Descriptor instead.
+func (*EndAgentResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{18}
+}
+
 // SignedAssertion is an Assertion under auth's signature.
 type SignedAssertion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -933,7 +1413,7 @@ type SignedAssertion struct {
 
 func (x *SignedAssertion) Reset() {
 	*x = SignedAssertion{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1425,7 @@ func (x *SignedAssertion) String() string {
 func (*SignedAssertion) ProtoMessage() {}
 
 func (x *SignedAssertion) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[11]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1438,7 @@ func (x *SignedAssertion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAssertion.ProtoReflect.Descriptor instead.
 func (*SignedAssertion) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{11}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SignedAssertion) GetAssertion() []byte {
@@ -1004,7 +1484,7 @@ type Assertion struct {
 
 func (x *Assertion) Reset() {
 	*x = Assertion{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1496,7 @@ func (x *Assertion) String() string {
 func (*Assertion) ProtoMessage() {}
 
 func (x *Assertion) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[12]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1509,7 @@ func (x *Assertion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assertion.ProtoReflect.Descriptor instead.
 func (*Assertion) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{12}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Assertion) GetAccountId() string {
@@ -1112,7 +1592,7 @@ type WatchRevocationsRequest struct {
 
 func (x *WatchRevocationsRequest) Reset() {
 	*x = WatchRevocationsRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1604,7 @@ func (x *WatchRevocationsRequest) String() string {
 func (*WatchRevocationsRequest) ProtoMessage() {}
 
 func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[13]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1617,7 @@ func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{13}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchRevocationsRequest) GetRevision() int64 {
@@ -1149,18 +1629,25 @@ func (x *WatchRevocationsRequest) GetRevision() int64 {
 
 // WatchRevocationsResponse is a step of the watch. One without ids says that
 // the watch stands and up to which revision, so that it can be resumed from
-// there however long no token has ended; the first one comes at once.
+// there however long nothing has happened; the first one comes at once.
 type WatchRevocationsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TokenIds      []string               `protobuf:"bytes,1,rep,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
-	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tokens that were revoked or deleted, or have expired: their sessions end.
+	TokenIds []string `protobuf:"bytes,1,rep,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
+	Revision int64    `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Tokens that have changed: their sessions are validated again.
+	ChangedTokenIds []string `protobuf:"bytes,3,rep,name=changed_token_ids,json=changedTokenIds,proto3" json:"changed_token_ids,omitempty"`
+	// Accounts that were suspended or deleted: their sessions end.
+	EndedAccountIds []string `protobuf:"bytes,4,rep,name=ended_account_ids,json=endedAccountIds,proto3" json:"ended_account_ids,omitempty"`
+	// Accounts that have changed: their sessions are validated again.
+	ChangedAccountIds []string `protobuf:"bytes,5,rep,name=changed_account_ids,json=changedAccountIds,proto3" json:"changed_account_ids,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *WatchRevocationsResponse) Reset() {
 	*x = WatchRevocationsResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1659,7 @@ func (x *WatchRevocationsResponse) String() string {
 func (*WatchRevocationsResponse) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[14]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1672,7 @@ func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{14}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRevocationsResponse) GetTokenIds() []string {
@@ -1202,6 +1689,27 @@ func (x *WatchRevocationsResponse) GetRevision() int64 {
 	return 0
 }
 
+func (x *WatchRevocationsResponse) GetChangedTokenIds() []string {
+	if x != nil {
+		return x.ChangedTokenIds
+	}
+	return nil
+}
+
+func (x *WatchRevocationsResponse) GetEndedAccountIds() []string {
+	if x != nil {
+		return x.EndedAccountIds
+	}
+	return nil
+}
+
+func (x *WatchRevocationsResponse) GetChangedAccountIds() []string {
+	if x != nil {
+		return x.ChangedAccountIds
+	}
+	return nil
+}
+
 type AuthenticateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was presented, "dbk_<id>_<secret>". Secret.
@@ -1214,7 +1722,7 @@ type AuthenticateRequest struct {
 
 func (x *AuthenticateRequest) Reset() {
 	*x = AuthenticateRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[15]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1734,7 @@ func (x *AuthenticateRequest) String() string {
 func (*AuthenticateRequest) ProtoMessage() {}
 
 func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[15]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1747,7 @@ func (x *AuthenticateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateRequest.ProtoReflect.Descriptor instead.
 func (*AuthenticateRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{15}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AuthenticateRequest) GetApiKey() string {
@@ -1269,7 +1777,7 @@ type AuthenticateResponse struct {
 
 func (x *AuthenticateResponse) Reset() {
 	*x = AuthenticateResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[16]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1789,7 @@ func (x *AuthenticateResponse) String() string {
 func (*AuthenticateResponse) ProtoMessage() {}
 
 func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[16]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1802,7 @@ func (x *AuthenticateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthenticateResponse.ProtoReflect.Descriptor instead.
 func (*AuthenticateResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{16}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AuthenticateResponse) GetAccountId() string {
@@ -1333,7 +1841,7 @@ type GetKeysRequest struct {
 
 func (x *GetKeysRequest) Reset() {
 	*x = GetKeysRequest{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1853,7 @@ func (x *GetKeysRequest) String() string {
 func (*GetKeysRequest) ProtoMessage() {}
 
 func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[17]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1866,7 @@ func (x *GetKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysRequest.ProtoReflect.Descriptor instead.
 func (*GetKeysRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{17}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{25}
 }
 
 type GetKeysResponse struct {
@@ -1373,7 +1881,7 @@ type GetKeysResponse struct {
 
 func (x *GetKeysResponse) Reset() {
 	*x = GetKeysResponse{}
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1893,7 @@ func (x *GetKeysResponse) String() string {
 func (*GetKeysResponse) ProtoMessage() {}
 
 func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_auth_v1_auth_proto_msgTypes[18]
+	mi := &file_dialback_auth_v1_auth_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1906,7 @@ func (x *GetKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKeysResponse.ProtoReflect.Descriptor instead.
 func (*GetKeysResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{18}
+	return file_dialback_auth_v1_auth_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetKeysResponse) GetAssertionKeys() map[string][]byte {
@@ -1419,7 +1927,7 @@ var File_dialback_auth_v1_auth_proto protoreflect.FileDescriptor
 
 const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\n" +
-	"\x1bdialback/auth/v1/auth.proto\x12\x10dialback.auth.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x03\n" +
+	"\x1bdialback/auth/v1/auth.proto\x12\x10dialback.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x04\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1433,7 +1941,12 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\vrevoke_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"revokeTime\x12/\n" +
 	"\x04kind\x18\b \x01(\x0e2\x1b.dialback.auth.v1.TokenKindR\x04kind\x12*\n" +
-	"\x04role\x18\t \x01(\x0e2\x16.dialback.auth.v1.RoleR\x04role\"\x92\x02\n" +
+	"\x04role\x18\t \x01(\x0e2\x16.dialback.auth.v1.RoleR\x04role\x12>\n" +
+	"\rlast_use_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vlastUseTime\x12\x1b\n" +
+	"\x04etag\x18\v \x01(\tB\a\xbaH\x04r\x02(@R\x04etag\x12D\n" +
+	"\x10overlap_end_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x0eoverlapEndTime\x12\x18\n" +
+	"\asubject\x18\r \x01(\tR\asubject\"\x92\x02\n" +
 	"\x12CreateTokenRequest\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12 \n" +
@@ -1461,7 +1974,27 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"m\n" +
 	"\x12ListTokensResponse\x12/\n" +
 	"\x06tokens\x18\x01 \x03(\v2\x17.dialback.auth.v1.TokenR\x06tokens\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"$\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x01\n" +
+	"\x12UpdateTokenRequest\x125\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.dialback.auth.v1.TokenB\x06\xbaH\x03\xc8\x01\x01R\x05token\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"D\n" +
+	"\x13UpdateTokenResponse\x12-\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.dialback.auth.v1.TokenR\x05token\"v\n" +
+	"\x12RotateTokenRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
+	"\aoverlap\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aoverlap\x12\x1b\n" +
+	"\x04etag\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\x04etag\"\xac\x01\n" +
+	"\x13RotateTokenResponse\x12-\n" +
+	"\x05token\x18\x01 \x01(\v2\x17.dialback.auth.v1.TokenR\x05token\x12\x1c\n" +
+	"\tauthtoken\x18\x02 \x01(\tR\tauthtoken\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\x12\x17\n" +
+	"\aca_pins\x18\x04 \x03(\fR\x06caPins\x12\x17\n" +
+	"\aapi_key\x18\x05 \x01(\tR\x06apiKey\"A\n" +
+	"\x12DeleteTokenRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
+	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x04etag\"\x15\n" +
+	"\x13DeleteTokenResponse\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"D\n" +
 	"\x13RevokeTokenResponse\x12-\n" +
@@ -1471,7 +2004,7 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12!\n" +
 	"\fresume_token\x18\x03 \x01(\tR\vresumeToken\x12\x1a\n" +
 	"\binstance\x18\x04 \x01(\fR\binstance\x12%\n" +
-	"\x0eclient_address\x18\x05 \x01(\tR\rclientAddress\"\xbc\x02\n" +
+	"\x0eclient_address\x18\x05 \x01(\tR\rclientAddress\"\xa9\x03\n" +
 	"\x10ValidateResponse\x12?\n" +
 	"\tassertion\x18\x01 \x01(\v2!.dialback.auth.v1.SignedAssertionR\tassertion\x12\x1d\n" +
 	"\n" +
@@ -1482,7 +2015,17 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\x06grants\x18\x06 \x03(\tR\x06grants\x126\n" +
 	"\tvalid_for\x18\a \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\x12\x1f\n" +
 	"\vmax_tunnels\x18\b \x01(\rR\n" +
-	"maxTunnels\"d\n" +
+	"maxTunnels\x12\x1d\n" +
+	"\n" +
+	"max_agents\x18\t \x01(\rR\tmaxAgents\x12#\n" +
+	"\rmax_endpoints\x18\n" +
+	" \x01(\rR\fmaxEndpoints\x12'\n" +
+	"\x0fmax_connections\x18\v \x01(\rR\x0emaxConnections\"K\n" +
+	"\x0fEndAgentRequest\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x12\x19\n" +
+	"\bagent_id\x18\x02 \x01(\tR\aagentId\"\x12\n" +
+	"\x10EndAgentResponse\"d\n" +
 	"\x0fSignedAssertion\x12\x1c\n" +
 	"\tassertion\x18\x01 \x01(\fR\tassertion\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x15\n" +
@@ -1503,10 +2046,13 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\x0fmax_connections\x18\n" +
 	" \x01(\rR\x0emaxConnections\"5\n" +
 	"\x17WatchRevocationsRequest\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"S\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xdb\x01\n" +
 	"\x18WatchRevocationsResponse\x12\x1b\n" +
 	"\ttoken_ids\x18\x01 \x03(\tR\btokenIds\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"U\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12*\n" +
+	"\x11changed_token_ids\x18\x03 \x03(\tR\x0fchangedTokenIds\x12*\n" +
+	"\x11ended_account_ids\x18\x04 \x03(\tR\x0fendedAccountIds\x12.\n" +
+	"\x13changed_account_ids\x18\x05 \x03(\tR\x11changedAccountIds\"U\n" +
 	"\x13AuthenticateRequest\x12\x17\n" +
 	"\aapi_key\x18\x01 \x01(\tR\x06apiKey\x12%\n" +
 	"\x0eclient_address\x18\x02 \x01(\tR\rclientAddress\"\x92\x01\n" +
@@ -1535,17 +2081,21 @@ const file_dialback_auth_v1_auth_proto_rawDesc = "" +
 	"\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10TOKEN_KIND_AGENT\x10\x01\x12\x12\n" +
 	"\x0eTOKEN_KIND_API\x10\x02\x12\x13\n" +
-	"\x0fTOKEN_KIND_USER\x10\x032\xe0\x03\n" +
+	"\x0fTOKEN_KIND_USER\x10\x032\xde\x06\n" +
 	"\fTokenService\x12q\n" +
 	"\vCreateToken\x12$.dialback.auth.v1.CreateTokenRequest\x1a%.dialback.auth.v1.CreateTokenResponse\"\x15\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
 	"/v1/tokens\x12q\n" +
 	"\bGetToken\x12!.dialback.auth.v1.GetTokenRequest\x1a\".dialback.auth.v1.GetTokenResponse\"\x1e\x82\xd3\xe4\x93\x02\x18b\x05token\x12\x0f/v1/tokens/{id}\x12k\n" +
 	"\n" +
 	"ListTokens\x12#.dialback.auth.v1.ListTokensRequest\x1a$.dialback.auth.v1.ListTokensResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
-	"/v1/tokens\x12}\n" +
-	"\vRevokeToken\x12$.dialback.auth.v1.RevokeTokenRequest\x1a%.dialback.auth.v1.RevokeTokenResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/tokens/{id}:revoke2\x82\x03\n" +
+	"/v1/tokens\x12\x87\x01\n" +
+	"\vUpdateToken\x12$.dialback.auth.v1.UpdateTokenRequest\x1a%.dialback.auth.v1.UpdateTokenResponse\"+\x82\xd3\xe4\x93\x02%:\x05tokenb\x05token2\x15/v1/tokens/{token.id}\x12}\n" +
+	"\vRotateToken\x12$.dialback.auth.v1.RotateTokenRequest\x1a%.dialback.auth.v1.RotateTokenResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/tokens/{id}:rotate\x12s\n" +
+	"\vDeleteToken\x12$.dialback.auth.v1.DeleteTokenRequest\x1a%.dialback.auth.v1.DeleteTokenResponse\"\x17\x82\xd3\xe4\x93\x02\x11*\x0f/v1/tokens/{id}\x12}\n" +
+	"\vRevokeToken\x12$.dialback.auth.v1.RevokeTokenRequest\x1a%.dialback.auth.v1.RevokeTokenResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/tokens/{id}:revoke2\xd5\x03\n" +
 	"\x11CredentialService\x12Q\n" +
-	"\bValidate\x12!.dialback.auth.v1.ValidateRequest\x1a\".dialback.auth.v1.ValidateResponse\x12k\n" +
+	"\bValidate\x12!.dialback.auth.v1.ValidateRequest\x1a\".dialback.auth.v1.ValidateResponse\x12Q\n" +
+	"\bEndAgent\x12!.dialback.auth.v1.EndAgentRequest\x1a\".dialback.auth.v1.EndAgentResponse\x12k\n" +
 	"\x10WatchRevocations\x12).dialback.auth.v1.WatchRevocationsRequest\x1a*.dialback.auth.v1.WatchRevocationsResponse0\x01\x12]\n" +
 	"\fAuthenticate\x12%.dialback.auth.v1.AuthenticateRequest\x1a&.dialback.auth.v1.AuthenticateResponse\x12N\n" +
 	"\aGetKeys\x12 .dialback.auth.v1.GetKeysRequest\x1a!.dialback.auth.v1.GetKeysResponseB\xc1\x01\n" +
@@ -1564,7 +2114,7 @@ func file_dialback_auth_v1_auth_proto_rawDescGZIP() []byte {
 }
 
 var file_dialback_auth_v1_auth_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dialback_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_dialback_auth_v1_auth_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_dialback_auth_v1_auth_proto_goTypes = []any{
 	(Role)(0),                        // 0: dialback.auth.v1.Role
 	(TokenKind)(0),                   // 1: dialback.auth.v1.TokenKind
@@ -1575,61 +2125,85 @@ var file_dialback_auth_v1_auth_proto_goTypes = []any{
 	(*GetTokenResponse)(nil),         // 6: dialback.auth.v1.GetTokenResponse
 	(*ListTokensRequest)(nil),        // 7: dialback.auth.v1.ListTokensRequest
 	(*ListTokensResponse)(nil),       // 8: dialback.auth.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),       // 9: dialback.auth.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),      // 10: dialback.auth.v1.RevokeTokenResponse
-	(*ValidateRequest)(nil),          // 11: dialback.auth.v1.ValidateRequest
-	(*ValidateResponse)(nil),         // 12: dialback.auth.v1.ValidateResponse
-	(*SignedAssertion)(nil),          // 13: dialback.auth.v1.SignedAssertion
-	(*Assertion)(nil),                // 14: dialback.auth.v1.Assertion
-	(*WatchRevocationsRequest)(nil),  // 15: dialback.auth.v1.WatchRevocationsRequest
-	(*WatchRevocationsResponse)(nil), // 16: dialback.auth.v1.WatchRevocationsResponse
-	(*AuthenticateRequest)(nil),      // 17: dialback.auth.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil),     // 18: dialback.auth.v1.AuthenticateResponse
-	(*GetKeysRequest)(nil),           // 19: dialback.auth.v1.GetKeysRequest
-	(*GetKeysResponse)(nil),          // 20: dialback.auth.v1.GetKeysResponse
-	nil,                              // 21: dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
-	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 23: google.protobuf.Duration
+	(*UpdateTokenRequest)(nil),       // 9: dialback.auth.v1.UpdateTokenRequest
+	(*UpdateTokenResponse)(nil),      // 10: dialback.auth.v1.UpdateTokenResponse
+	(*RotateTokenRequest)(nil),       // 11: dialback.auth.v1.RotateTokenRequest
+	(*RotateTokenResponse)(nil),      // 12: dialback.auth.v1.RotateTokenResponse
+	(*DeleteTokenRequest)(nil),       // 13: dialback.auth.v1.DeleteTokenRequest
+	(*DeleteTokenResponse)(nil),      // 14: dialback.auth.v1.DeleteTokenResponse
+	(*RevokeTokenRequest)(nil),       // 15: dialback.auth.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),      // 16: dialback.auth.v1.RevokeTokenResponse
+	(*ValidateRequest)(nil),          // 17: dialback.auth.v1.ValidateRequest
+	(*ValidateResponse)(nil),         // 18: dialback.auth.v1.ValidateResponse
+	(*EndAgentRequest)(nil),          // 19: dialback.auth.v1.EndAgentRequest
+	(*EndAgentResponse)(nil),         // 20: dialback.auth.v1.EndAgentResponse
+	(*SignedAssertion)(nil),          // 21: dialback.auth.v1.SignedAssertion
+	(*Assertion)(nil),                // 22: dialback.auth.v1.Assertion
+	(*WatchRevocationsRequest)(nil),  // 23: dialback.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil), // 24: dialback.auth.v1.WatchRevocationsResponse
+	(*AuthenticateRequest)(nil),      // 25: dialback.auth.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),     // 26: dialback.auth.v1.AuthenticateResponse
+	(*GetKeysRequest)(nil),           // 27: dialback.auth.v1.GetKeysRequest
+	(*GetKeysResponse)(nil),          // 28: dialback.auth.v1.GetKeysResponse
+	nil,                              // 29: dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
+	(*timestamppb.Timestamp)(nil),    // 30: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 31: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),    // 32: google.protobuf.FieldMask
 }
 var file_dialback_auth_v1_auth_proto_depIdxs = []int32{
-	22, // 0: dialback.auth.v1.Token.create_time:type_name -> google.protobuf.Timestamp
-	22, // 1: dialback.auth.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	22, // 2: dialback.auth.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
+	30, // 0: dialback.auth.v1.Token.create_time:type_name -> google.protobuf.Timestamp
+	30, // 1: dialback.auth.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	30, // 2: dialback.auth.v1.Token.revoke_time:type_name -> google.protobuf.Timestamp
 	1,  // 3: dialback.auth.v1.Token.kind:type_name -> dialback.auth.v1.TokenKind
 	0,  // 4: dialback.auth.v1.Token.role:type_name -> dialback.auth.v1.Role
-	23, // 5: dialback.auth.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	1,  // 6: dialback.auth.v1.CreateTokenRequest.kind:type_name -> dialback.auth.v1.TokenKind
-	0,  // 7: dialback.auth.v1.CreateTokenRequest.role:type_name -> dialback.auth.v1.Role
-	2,  // 8: dialback.auth.v1.CreateTokenResponse.token:type_name -> dialback.auth.v1.Token
-	2,  // 9: dialback.auth.v1.GetTokenResponse.token:type_name -> dialback.auth.v1.Token
-	2,  // 10: dialback.auth.v1.ListTokensResponse.tokens:type_name -> dialback.auth.v1.Token
-	2,  // 11: dialback.auth.v1.RevokeTokenResponse.token:type_name -> dialback.auth.v1.Token
-	13, // 12: dialback.auth.v1.ValidateResponse.assertion:type_name -> dialback.auth.v1.SignedAssertion
-	23, // 13: dialback.auth.v1.ValidateResponse.valid_for:type_name -> google.protobuf.Duration
-	22, // 14: dialback.auth.v1.Assertion.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 15: dialback.auth.v1.AuthenticateResponse.role:type_name -> dialback.auth.v1.Role
-	21, // 16: dialback.auth.v1.GetKeysResponse.assertion_keys:type_name -> dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
-	3,  // 17: dialback.auth.v1.TokenService.CreateToken:input_type -> dialback.auth.v1.CreateTokenRequest
-	5,  // 18: dialback.auth.v1.TokenService.GetToken:input_type -> dialback.auth.v1.GetTokenRequest
-	7,  // 19: dialback.auth.v1.TokenService.ListTokens:input_type -> dialback.auth.v1.ListTokensRequest
-	9,  // 20: dialback.auth.v1.TokenService.RevokeToken:input_type -> dialback.auth.v1.RevokeTokenRequest
-	11, // 21: dialback.auth.v1.CredentialService.Validate:input_type -> dialback.auth.v1.ValidateRequest
-	15, // 22: dialback.auth.v1.CredentialService.WatchRevocations:input_type -> dialback.auth.v1.WatchRevocationsRequest
-	17, // 23: dialback.auth.v1.CredentialService.Authenticate:input_type -> dialback.auth.v1.AuthenticateRequest
-	19, // 24: dialback.auth.v1.CredentialService.GetKeys:input_type -> dialback.auth.v1.GetKeysRequest
-	4,  // 25: dialback.auth.v1.TokenService.CreateToken:output_type -> dialback.auth.v1.CreateTokenResponse
-	6,  // 26: dialback.auth.v1.TokenService.GetToken:output_type -> dialback.auth.v1.GetTokenResponse
-	8,  // 27: dialback.auth.v1.TokenService.ListTokens:output_type -> dialback.auth.v1.ListTokensResponse
-	10, // 28: dialback.auth.v1.TokenService.RevokeToken:output_type -> dialback.auth.v1.RevokeTokenResponse
-	12, // 29: dialback.auth.v1.CredentialService.Validate:output_type -> dialback.auth.v1.ValidateResponse
-	16, // 30: dialback.auth.v1.CredentialService.WatchRevocations:output_type -> dialback.auth.v1.WatchRevocationsResponse
-	18, // 31: dialback.auth.v1.CredentialService.Authenticate:output_type -> dialback.auth.v1.AuthenticateResponse
-	20, // 32: dialback.auth.v1.CredentialService.GetKeys:output_type -> dialback.auth.v1.GetKeysResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	30, // 5: dialback.auth.v1.Token.last_use_time:type_name -> google.protobuf.Timestamp
+	30, // 6: dialback.auth.v1.Token.overlap_end_time:type_name -> google.protobuf.Timestamp
+	31, // 7: dialback.auth.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	1,  // 8: dialback.auth.v1.CreateTokenRequest.kind:type_name -> dialback.auth.v1.TokenKind
+	0,  // 9: dialback.auth.v1.CreateTokenRequest.role:type_name -> dialback.auth.v1.Role
+	2,  // 10: dialback.auth.v1.CreateTokenResponse.token:type_name -> dialback.auth.v1.Token
+	2,  // 11: dialback.auth.v1.GetTokenResponse.token:type_name -> dialback.auth.v1.Token
+	2,  // 12: dialback.auth.v1.ListTokensResponse.tokens:type_name -> dialback.auth.v1.Token
+	2,  // 13: dialback.auth.v1.UpdateTokenRequest.token:type_name -> dialback.auth.v1.Token
+	32, // 14: dialback.auth.v1.UpdateTokenRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 15: dialback.auth.v1.UpdateTokenResponse.token:type_name -> dialback.auth.v1.Token
+	31, // 16: dialback.auth.v1.RotateTokenRequest.overlap:type_name -> google.protobuf.Duration
+	2,  // 17: dialback.auth.v1.RotateTokenResponse.token:type_name -> dialback.auth.v1.Token
+	2,  // 18: dialback.auth.v1.RevokeTokenResponse.token:type_name -> dialback.auth.v1.Token
+	21, // 19: dialback.auth.v1.ValidateResponse.assertion:type_name -> dialback.auth.v1.SignedAssertion
+	31, // 20: dialback.auth.v1.ValidateResponse.valid_for:type_name -> google.protobuf.Duration
+	30, // 21: dialback.auth.v1.Assertion.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 22: dialback.auth.v1.AuthenticateResponse.role:type_name -> dialback.auth.v1.Role
+	29, // 23: dialback.auth.v1.GetKeysResponse.assertion_keys:type_name -> dialback.auth.v1.GetKeysResponse.AssertionKeysEntry
+	3,  // 24: dialback.auth.v1.TokenService.CreateToken:input_type -> dialback.auth.v1.CreateTokenRequest
+	5,  // 25: dialback.auth.v1.TokenService.GetToken:input_type -> dialback.auth.v1.GetTokenRequest
+	7,  // 26: dialback.auth.v1.TokenService.ListTokens:input_type -> dialback.auth.v1.ListTokensRequest
+	9,  // 27: dialback.auth.v1.TokenService.UpdateToken:input_type -> dialback.auth.v1.UpdateTokenRequest
+	11, // 28: dialback.auth.v1.TokenService.RotateToken:input_type -> dialback.auth.v1.RotateTokenRequest
+	13, // 29: dialback.auth.v1.TokenService.DeleteToken:input_type -> dialback.auth.v1.DeleteTokenRequest
+	15, // 30: dialback.auth.v1.TokenService.RevokeToken:input_type -> dialback.auth.v1.RevokeTokenRequest
+	17, // 31: dialback.auth.v1.CredentialService.Validate:input_type -> dialback.auth.v1.ValidateRequest
+	19, // 32: dialback.auth.v1.CredentialService.EndAgent:input_type -> dialback.auth.v1.EndAgentRequest
+	23, // 33: dialback.auth.v1.CredentialService.WatchRevocations:input_type -> dialback.auth.v1.WatchRevocationsRequest
+	25, // 34: dialback.auth.v1.CredentialService.Authenticate:input_type -> dialback.auth.v1.AuthenticateRequest
+	27, // 35: dialback.auth.v1.CredentialService.GetKeys:input_type -> dialback.auth.v1.GetKeysRequest
+	4,  // 36: dialback.auth.v1.TokenService.CreateToken:output_type -> dialback.auth.v1.CreateTokenResponse
+	6,  // 37: dialback.auth.v1.TokenService.GetToken:output_type -> dialback.auth.v1.GetTokenResponse
+	8,  // 38: dialback.auth.v1.TokenService.ListTokens:output_type -> dialback.auth.v1.ListTokensResponse
+	10, // 39: dialback.auth.v1.TokenService.UpdateToken:output_type -> dialback.auth.v1.UpdateTokenResponse
+	12, // 40: dialback.auth.v1.TokenService.RotateToken:output_type -> dialback.auth.v1.RotateTokenResponse
+	14, // 41: dialback.auth.v1.TokenService.DeleteToken:output_type -> dialback.auth.v1.DeleteTokenResponse
+	16, // 42: dialback.auth.v1.TokenService.RevokeToken:output_type -> dialback.auth.v1.RevokeTokenResponse
+	18, // 43: dialback.auth.v1.CredentialService.Validate:output_type -> dialback.auth.v1.ValidateResponse
+	20, // 44: dialback.auth.v1.CredentialService.EndAgent:output_type -> dialback.auth.v1.EndAgentResponse
+	24, // 45: dialback.auth.v1.CredentialService.WatchRevocations:output_type -> dialback.auth.v1.WatchRevocationsResponse
+	26, // 46: dialback.auth.v1.CredentialService.Authenticate:output_type -> dialback.auth.v1.AuthenticateResponse
+	28, // 47: dialback.auth.v1.CredentialService.GetKeys:output_type -> dialback.auth.v1.GetKeysResponse
+	36, // [36:48] is the sub-list for method output_type
+	24, // [24:36] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_dialback_auth_v1_auth_proto_init() }
@@ -1643,7 +2217,7 @@ func file_dialback_auth_v1_auth_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_auth_v1_auth_proto_rawDesc), len(file_dialback_auth_v1_auth_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

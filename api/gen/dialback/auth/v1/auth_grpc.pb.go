@@ -25,6 +25,9 @@ const (
 	TokenService_CreateToken_FullMethodName = "/dialback.auth.v1.TokenService/CreateToken"
 	TokenService_GetToken_FullMethodName    = "/dialback.auth.v1.TokenService/GetToken"
 	TokenService_ListTokens_FullMethodName  = "/dialback.auth.v1.TokenService/ListTokens"
+	TokenService_UpdateToken_FullMethodName = "/dialback.auth.v1.TokenService/UpdateToken"
+	TokenService_RotateToken_FullMethodName = "/dialback.auth.v1.TokenService/RotateToken"
+	TokenService_DeleteToken_FullMethodName = "/dialback.auth.v1.TokenService/DeleteToken"
 	TokenService_RevokeToken_FullMethodName = "/dialback.auth.v1.TokenService/RevokeToken"
 )
 
@@ -44,6 +47,15 @@ type TokenServiceClient interface {
 	GetToken(ctx context.Context, in *GetTokenRequest, opts ...grpc.CallOption) (*GetTokenResponse, error)
 	// ListTokens lists tokens, revoked ones too, never their secrets.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
+	// UpdateToken changes what the mask names: description, grants, expire_time. A
+	// tightened grant reaches live sessions within a second. ABORTED:
+	// ETAG_MISMATCH. FAILED_PRECONDITION: it has ended. Operators.
+	UpdateToken(ctx context.Context, in *UpdateTokenRequest, opts ...grpc.CallOption) (*UpdateTokenResponse, error)
+	// RotateToken gives a token a new secret and shows it, this once. The old one
+	// is good for a while longer. Operators.
+	RotateToken(ctx context.Context, in *RotateTokenRequest, opts ...grpc.CallOption) (*RotateTokenResponse, error)
+	// DeleteToken ends a token as RevokeToken does, and forgets it. Operators.
+	DeleteToken(ctx context.Context, in *DeleteTokenRequest, opts ...grpc.CallOption) (*DeleteTokenResponse, error)
 	// RevokeToken ends a token and, within a second, all that lives by it.
 	// Revoking a revoked one is no error. Operators.
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
@@ -87,6 +99,36 @@ func (c *tokenServiceClient) ListTokens(ctx context.Context, in *ListTokensReque
 	return out, nil
 }
 
+func (c *tokenServiceClient) UpdateToken(ctx context.Context, in *UpdateTokenRequest, opts ...grpc.CallOption) (*UpdateTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateTokenResponse)
+	err := c.cc.Invoke(ctx, TokenService_UpdateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tokenServiceClient) RotateToken(ctx context.Context, in *RotateTokenRequest, opts ...grpc.CallOption) (*RotateTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateTokenResponse)
+	err := c.cc.Invoke(ctx, TokenService_RotateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tokenServiceClient) DeleteToken(ctx context.Context, in *DeleteTokenRequest, opts ...grpc.CallOption) (*DeleteTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteTokenResponse)
+	err := c.cc.Invoke(ctx, TokenService_DeleteToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *tokenServiceClient) RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeTokenResponse)
@@ -113,6 +155,15 @@ type TokenServiceServer interface {
 	GetToken(context.Context, *GetTokenRequest) (*GetTokenResponse, error)
 	// ListTokens lists tokens, revoked ones too, never their secrets.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
+	// UpdateToken changes what the mask names: description, grants, expire_time. A
+	// tightened grant reaches live sessions within a second. ABORTED:
+	// ETAG_MISMATCH. FAILED_PRECONDITION: it has ended. Operators.
+	UpdateToken(context.Context, *UpdateTokenRequest) (*UpdateTokenResponse, error)
+	// RotateToken gives a token a new secret and shows it, this once. The old one
+	// is good for a while longer. Operators.
+	RotateToken(context.Context, *RotateTokenRequest) (*RotateTokenResponse, error)
+	// DeleteToken ends a token as RevokeToken does, and forgets it. Operators.
+	DeleteToken(context.Context, *DeleteTokenRequest) (*DeleteTokenResponse, error)
 	// RevokeToken ends a token and, within a second, all that lives by it.
 	// Revoking a revoked one is no error. Operators.
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
@@ -134,6 +185,15 @@ func (UnimplementedTokenServiceServer) GetToken(context.Context, *GetTokenReques
 }
 func (UnimplementedTokenServiceServer) ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTokens not implemented")
+}
+func (UnimplementedTokenServiceServer) UpdateToken(context.Context, *UpdateTokenRequest) (*UpdateTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateToken not implemented")
+}
+func (UnimplementedTokenServiceServer) RotateToken(context.Context, *RotateTokenRequest) (*RotateTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateToken not implemented")
+}
+func (UnimplementedTokenServiceServer) DeleteToken(context.Context, *DeleteTokenRequest) (*DeleteTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteToken not implemented")
 }
 func (UnimplementedTokenServiceServer) RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeToken not implemented")
@@ -213,6 +273,60 @@ func _TokenService_ListTokens_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TokenService_UpdateToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TokenServiceServer).UpdateToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TokenService_UpdateToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TokenServiceServer).UpdateToken(ctx, req.(*UpdateTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TokenService_RotateToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TokenServiceServer).RotateToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TokenService_RotateToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TokenServiceServer).RotateToken(ctx, req.(*RotateTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TokenService_DeleteToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TokenServiceServer).DeleteToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TokenService_DeleteToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TokenServiceServer).DeleteToken(ctx, req.(*DeleteTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TokenService_RevokeToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RevokeTokenRequest)
 	if err := dec(in); err != nil {
@@ -251,6 +365,18 @@ var TokenService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TokenService_ListTokens_Handler,
 		},
 		{
+			MethodName: "UpdateToken",
+			Handler:    _TokenService_UpdateToken_Handler,
+		},
+		{
+			MethodName: "RotateToken",
+			Handler:    _TokenService_RotateToken_Handler,
+		},
+		{
+			MethodName: "DeleteToken",
+			Handler:    _TokenService_DeleteToken_Handler,
+		},
+		{
 			MethodName: "RevokeToken",
 			Handler:    _TokenService_RevokeToken_Handler,
 		},
@@ -261,6 +387,7 @@ var TokenService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	CredentialService_Validate_FullMethodName         = "/dialback.auth.v1.CredentialService/Validate"
+	CredentialService_EndAgent_FullMethodName         = "/dialback.auth.v1.CredentialService/EndAgent"
 	CredentialService_WatchRevocations_FullMethodName = "/dialback.auth.v1.CredentialService/WatchRevocations"
 	CredentialService_Authenticate_FullMethodName     = "/dialback.auth.v1.CredentialService/Authenticate"
 	CredentialService_GetKeys_FullMethodName          = "/dialback.auth.v1.CredentialService/GetKeys"
@@ -276,8 +403,12 @@ type CredentialServiceClient interface {
 	// signature. UNAUTHENTICATED with reason TOKEN_MISSING, TOKEN_INVALID,
 	// TOKEN_REVOKED or TOKEN_EXPIRED: final. Connectors only.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
-	// WatchRevocations streams the ids of tokens that were revoked or expired, in
-	// order. Connectors only. NOT_FOUND with reason COMPACTED: the revision is
+	// EndAgent says that an agent has no session with the calling connector any
+	// more, so that it counts no longer against its account's quota. It is asked
+	// for after a ValidateResponse with max_agents. Connectors only.
+	EndAgent(ctx context.Context, in *EndAgentRequest, opts ...grpc.CallOption) (*EndAgentResponse, error)
+	// WatchRevocations streams what happens to tokens and accounts that sessions
+	// live by, in order. Connectors only. NOT_FOUND with reason COMPACTED: the revision is
 	// too old; validate all sessions again and watch from 0 (now).
 	WatchRevocations(ctx context.Context, in *WatchRevocationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRevocationsResponse], error)
 	// Authenticate judges an API key and answers whose it is. UNAUTHENTICATED as
@@ -301,6 +432,16 @@ func (c *credentialServiceClient) Validate(ctx context.Context, in *ValidateRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ValidateResponse)
 	err := c.cc.Invoke(ctx, CredentialService_Validate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *credentialServiceClient) EndAgent(ctx context.Context, in *EndAgentRequest, opts ...grpc.CallOption) (*EndAgentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndAgentResponse)
+	err := c.cc.Invoke(ctx, CredentialService_EndAgent_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -356,8 +497,12 @@ type CredentialServiceServer interface {
 	// signature. UNAUTHENTICATED with reason TOKEN_MISSING, TOKEN_INVALID,
 	// TOKEN_REVOKED or TOKEN_EXPIRED: final. Connectors only.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
-	// WatchRevocations streams the ids of tokens that were revoked or expired, in
-	// order. Connectors only. NOT_FOUND with reason COMPACTED: the revision is
+	// EndAgent says that an agent has no session with the calling connector any
+	// more, so that it counts no longer against its account's quota. It is asked
+	// for after a ValidateResponse with max_agents. Connectors only.
+	EndAgent(context.Context, *EndAgentRequest) (*EndAgentResponse, error)
+	// WatchRevocations streams what happens to tokens and accounts that sessions
+	// live by, in order. Connectors only. NOT_FOUND with reason COMPACTED: the revision is
 	// too old; validate all sessions again and watch from 0 (now).
 	WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error
 	// Authenticate judges an API key and answers whose it is. UNAUTHENTICATED as
@@ -379,6 +524,9 @@ type UnimplementedCredentialServiceServer struct{}
 
 func (UnimplementedCredentialServiceServer) Validate(context.Context, *ValidateRequest) (*ValidateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Validate not implemented")
+}
+func (UnimplementedCredentialServiceServer) EndAgent(context.Context, *EndAgentRequest) (*EndAgentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndAgent not implemented")
 }
 func (UnimplementedCredentialServiceServer) WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRevocations not implemented")
@@ -424,6 +572,24 @@ func _CredentialService_Validate_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CredentialServiceServer).Validate(ctx, req.(*ValidateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CredentialService_EndAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CredentialServiceServer).EndAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CredentialService_EndAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CredentialServiceServer).EndAgent(ctx, req.(*EndAgentRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -485,6 +651,10 @@ var CredentialService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Validate",
 			Handler:    _CredentialService_Validate_Handler,
+		},
+		{
+			MethodName: "EndAgent",
+			Handler:    _CredentialService_EndAgent_Handler,
 		},
 		{
 			MethodName: "Authenticate",

@@ -90,6 +90,104 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{0}
 }
 
+type ChallengeRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	AgentId string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// 16 bytes; see dialback.agent.v1.Auth.instance.
+	Instance      []byte `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChallengeRequest) Reset() {
+	*x = ChallengeRequest{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChallengeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChallengeRequest) ProtoMessage() {}
+
+func (x *ChallengeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChallengeRequest.ProtoReflect.Descriptor instead.
+func (*ChallengeRequest) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ChallengeRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ChallengeRequest) GetInstance() []byte {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+type ChallengeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False: it has no session here, or did not answer in time.
+	Answered      bool `protobuf:"varint,1,opt,name=answered,proto3" json:"answered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChallengeResponse) Reset() {
+	*x = ChallengeResponse{}
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChallengeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChallengeResponse) ProtoMessage() {}
+
+func (x *ChallengeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChallengeResponse.ProtoReflect.Descriptor instead.
+func (*ChallengeResponse) Descriptor() ([]byte, []int) {
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ChallengeResponse) GetAnswered() bool {
+	if x != nil {
+		return x.Answered
+	}
+	return false
+}
+
 // RequestProxyRequest asks for dial-backs to the calling frontdoor.
 type RequestProxyRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -110,7 +208,7 @@ type RequestProxyRequest struct {
 
 func (x *RequestProxyRequest) Reset() {
 	*x = RequestProxyRequest{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[0]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -122,7 +220,7 @@ func (x *RequestProxyRequest) String() string {
 func (*RequestProxyRequest) ProtoMessage() {}
 
 func (x *RequestProxyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[0]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -135,7 +233,7 @@ func (x *RequestProxyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestProxyRequest.ProtoReflect.Descriptor instead.
 func (*RequestProxyRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{0}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RequestProxyRequest) GetAgentId() string {
@@ -202,7 +300,7 @@ type RequestProxyResponse struct {
 
 func (x *RequestProxyResponse) Reset() {
 	*x = RequestProxyResponse{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[1]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +312,7 @@ func (x *RequestProxyResponse) String() string {
 func (*RequestProxyResponse) ProtoMessage() {}
 
 func (x *RequestProxyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[1]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +325,7 @@ func (x *RequestProxyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestProxyResponse.ProtoReflect.Descriptor instead.
 func (*RequestProxyResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{1}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RequestProxyResponse) GetTicket() []byte {
@@ -267,7 +365,7 @@ type WatchSessionsRequest struct {
 
 func (x *WatchSessionsRequest) Reset() {
 	*x = WatchSessionsRequest{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[2]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -279,7 +377,7 @@ func (x *WatchSessionsRequest) String() string {
 func (*WatchSessionsRequest) ProtoMessage() {}
 
 func (x *WatchSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[2]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -292,7 +390,7 @@ func (x *WatchSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSessionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{2}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{4}
 }
 
 // WatchSessionsResponse is one session's end.
@@ -312,7 +410,7 @@ type WatchSessionsResponse struct {
 
 func (x *WatchSessionsResponse) Reset() {
 	*x = WatchSessionsResponse{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[3]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -324,7 +422,7 @@ func (x *WatchSessionsResponse) String() string {
 func (*WatchSessionsResponse) ProtoMessage() {}
 
 func (x *WatchSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[3]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -337,7 +435,7 @@ func (x *WatchSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSessionsResponse.ProtoReflect.Descriptor instead.
 func (*WatchSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{3}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchSessionsResponse) GetAgentId() string {
@@ -408,7 +506,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[4]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +518,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[4]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +531,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{4}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Session) GetId() string {
@@ -546,7 +644,7 @@ type SessionTunnel struct {
 
 func (x *SessionTunnel) Reset() {
 	*x = SessionTunnel{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[5]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +656,7 @@ func (x *SessionTunnel) String() string {
 func (*SessionTunnel) ProtoMessage() {}
 
 func (x *SessionTunnel) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[5]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +669,7 @@ func (x *SessionTunnel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionTunnel.ProtoReflect.Descriptor instead.
 func (*SessionTunnel) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{5}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SessionTunnel) GetTunnelId() string {
@@ -611,7 +709,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[6]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +721,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[6]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +734,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{6}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListSessionsRequest) GetAccountId() string {
@@ -678,7 +776,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[7]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +788,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[7]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +801,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{7}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -729,7 +827,7 @@ type GetSessionRequest struct {
 
 func (x *GetSessionRequest) Reset() {
 	*x = GetSessionRequest{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[8]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +839,7 @@ func (x *GetSessionRequest) String() string {
 func (*GetSessionRequest) ProtoMessage() {}
 
 func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[8]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +852,7 @@ func (x *GetSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionRequest.ProtoReflect.Descriptor instead.
 func (*GetSessionRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{8}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetSessionRequest) GetId() string {
@@ -773,7 +871,7 @@ type GetSessionResponse struct {
 
 func (x *GetSessionResponse) Reset() {
 	*x = GetSessionResponse{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[9]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +883,7 @@ func (x *GetSessionResponse) String() string {
 func (*GetSessionResponse) ProtoMessage() {}
 
 func (x *GetSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[9]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +896,7 @@ func (x *GetSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionResponse.ProtoReflect.Descriptor instead.
 func (*GetSessionResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{9}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetSessionResponse) GetSession() *Session {
@@ -817,7 +915,7 @@ type CloseSessionRequest struct {
 
 func (x *CloseSessionRequest) Reset() {
 	*x = CloseSessionRequest{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[10]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +927,7 @@ func (x *CloseSessionRequest) String() string {
 func (*CloseSessionRequest) ProtoMessage() {}
 
 func (x *CloseSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[10]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +940,7 @@ func (x *CloseSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSessionRequest.ProtoReflect.Descriptor instead.
 func (*CloseSessionRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{10}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CloseSessionRequest) GetId() string {
@@ -860,7 +958,7 @@ type CloseSessionResponse struct {
 
 func (x *CloseSessionResponse) Reset() {
 	*x = CloseSessionResponse{}
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[11]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +970,7 @@ func (x *CloseSessionResponse) String() string {
 func (*CloseSessionResponse) ProtoMessage() {}
 
 func (x *CloseSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_connector_v1_connector_proto_msgTypes[11]
+	mi := &file_dialback_connector_v1_connector_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,14 +983,19 @@ func (x *CloseSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSessionResponse.ProtoReflect.Descriptor instead.
 func (*CloseSessionResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{11}
+	return file_dialback_connector_v1_connector_proto_rawDescGZIP(), []int{13}
 }
 
 var File_dialback_connector_v1_connector_proto protoreflect.FileDescriptor
 
 const file_dialback_connector_v1_connector_proto_rawDesc = "" +
 	"\n" +
-	"%dialback/connector/v1/connector.proto\x12\x15dialback.connector.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfd\x01\n" +
+	"%dialback/connector/v1/connector.proto\x12\x15dialback.connector.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1ddialback/agent/v1/agent.proto\x1a\x1egoogle/protobuf/duration.proto\"I\n" +
+	"\x10ChallengeRequest\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\fR\binstance\"/\n" +
+	"\x11ChallengeResponse\x12\x1a\n" +
+	"\banswered\x18\x01 \x01(\bR\banswered\"\xfd\x01\n" +
 	"\x13RequestProxyRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\fR\binstance\x12\x1d\n" +
@@ -966,7 +1069,9 @@ const file_dialback_connector_v1_connector_proto_rawDesc = "" +
 	"\x15VERDICT_SESSION_ENDED\x10\x052\xea\x01\n" +
 	"\x0fDialbackService\x12i\n" +
 	"\fRequestProxy\x12*.dialback.connector.v1.RequestProxyRequest\x1a+.dialback.connector.v1.RequestProxyResponse0\x01\x12l\n" +
-	"\rWatchSessions\x12+.dialback.connector.v1.WatchSessionsRequest\x1a,.dialback.connector.v1.WatchSessionsResponse0\x012\xc5\x02\n" +
+	"\rWatchSessions\x12+.dialback.connector.v1.WatchSessionsRequest\x1a,.dialback.connector.v1.WatchSessionsResponse0\x012r\n" +
+	"\x10ChallengeService\x12^\n" +
+	"\tChallenge\x12'.dialback.connector.v1.ChallengeRequest\x1a(.dialback.connector.v1.ChallengeResponse2\xc5\x02\n" +
 	"\x0eSessionService\x12g\n" +
 	"\fListSessions\x12*.dialback.connector.v1.ListSessionsRequest\x1a+.dialback.connector.v1.ListSessionsResponse\x12a\n" +
 	"\n" +
@@ -987,49 +1092,53 @@ func file_dialback_connector_v1_connector_proto_rawDescGZIP() []byte {
 }
 
 var file_dialback_connector_v1_connector_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dialback_connector_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_dialback_connector_v1_connector_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_dialback_connector_v1_connector_proto_goTypes = []any{
 	(Verdict)(0),                  // 0: dialback.connector.v1.Verdict
-	(*RequestProxyRequest)(nil),   // 1: dialback.connector.v1.RequestProxyRequest
-	(*RequestProxyResponse)(nil),  // 2: dialback.connector.v1.RequestProxyResponse
-	(*WatchSessionsRequest)(nil),  // 3: dialback.connector.v1.WatchSessionsRequest
-	(*WatchSessionsResponse)(nil), // 4: dialback.connector.v1.WatchSessionsResponse
-	(*Session)(nil),               // 5: dialback.connector.v1.Session
-	(*SessionTunnel)(nil),         // 6: dialback.connector.v1.SessionTunnel
-	(*ListSessionsRequest)(nil),   // 7: dialback.connector.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),  // 8: dialback.connector.v1.ListSessionsResponse
-	(*GetSessionRequest)(nil),     // 9: dialback.connector.v1.GetSessionRequest
-	(*GetSessionResponse)(nil),    // 10: dialback.connector.v1.GetSessionResponse
-	(*CloseSessionRequest)(nil),   // 11: dialback.connector.v1.CloseSessionRequest
-	(*CloseSessionResponse)(nil),  // 12: dialback.connector.v1.CloseSessionResponse
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
-	(v1.FailReason)(0),            // 14: dialback.agent.v1.FailReason
-	(v1.CloseReason)(0),           // 15: dialback.agent.v1.CloseReason
+	(*ChallengeRequest)(nil),      // 1: dialback.connector.v1.ChallengeRequest
+	(*ChallengeResponse)(nil),     // 2: dialback.connector.v1.ChallengeResponse
+	(*RequestProxyRequest)(nil),   // 3: dialback.connector.v1.RequestProxyRequest
+	(*RequestProxyResponse)(nil),  // 4: dialback.connector.v1.RequestProxyResponse
+	(*WatchSessionsRequest)(nil),  // 5: dialback.connector.v1.WatchSessionsRequest
+	(*WatchSessionsResponse)(nil), // 6: dialback.connector.v1.WatchSessionsResponse
+	(*Session)(nil),               // 7: dialback.connector.v1.Session
+	(*SessionTunnel)(nil),         // 8: dialback.connector.v1.SessionTunnel
+	(*ListSessionsRequest)(nil),   // 9: dialback.connector.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),  // 10: dialback.connector.v1.ListSessionsResponse
+	(*GetSessionRequest)(nil),     // 11: dialback.connector.v1.GetSessionRequest
+	(*GetSessionResponse)(nil),    // 12: dialback.connector.v1.GetSessionResponse
+	(*CloseSessionRequest)(nil),   // 13: dialback.connector.v1.CloseSessionRequest
+	(*CloseSessionResponse)(nil),  // 14: dialback.connector.v1.CloseSessionResponse
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(v1.FailReason)(0),            // 16: dialback.agent.v1.FailReason
+	(v1.CloseReason)(0),           // 17: dialback.agent.v1.CloseReason
 }
 var file_dialback_connector_v1_connector_proto_depIdxs = []int32{
-	13, // 0: dialback.connector.v1.RequestProxyRequest.remaining:type_name -> google.protobuf.Duration
+	15, // 0: dialback.connector.v1.RequestProxyRequest.remaining:type_name -> google.protobuf.Duration
 	0,  // 1: dialback.connector.v1.RequestProxyResponse.verdict:type_name -> dialback.connector.v1.Verdict
-	14, // 2: dialback.connector.v1.RequestProxyResponse.reason:type_name -> dialback.agent.v1.FailReason
-	13, // 3: dialback.connector.v1.RequestProxyResponse.rtt:type_name -> google.protobuf.Duration
-	15, // 4: dialback.connector.v1.WatchSessionsResponse.reason:type_name -> dialback.agent.v1.CloseReason
-	13, // 5: dialback.connector.v1.Session.age:type_name -> google.protobuf.Duration
-	13, // 6: dialback.connector.v1.Session.silence:type_name -> google.protobuf.Duration
-	13, // 7: dialback.connector.v1.Session.round_trip:type_name -> google.protobuf.Duration
-	6,  // 8: dialback.connector.v1.Session.tunnels:type_name -> dialback.connector.v1.SessionTunnel
-	5,  // 9: dialback.connector.v1.ListSessionsResponse.sessions:type_name -> dialback.connector.v1.Session
-	5,  // 10: dialback.connector.v1.GetSessionResponse.session:type_name -> dialback.connector.v1.Session
-	1,  // 11: dialback.connector.v1.DialbackService.RequestProxy:input_type -> dialback.connector.v1.RequestProxyRequest
-	3,  // 12: dialback.connector.v1.DialbackService.WatchSessions:input_type -> dialback.connector.v1.WatchSessionsRequest
-	7,  // 13: dialback.connector.v1.SessionService.ListSessions:input_type -> dialback.connector.v1.ListSessionsRequest
-	9,  // 14: dialback.connector.v1.SessionService.GetSession:input_type -> dialback.connector.v1.GetSessionRequest
-	11, // 15: dialback.connector.v1.SessionService.CloseSession:input_type -> dialback.connector.v1.CloseSessionRequest
-	2,  // 16: dialback.connector.v1.DialbackService.RequestProxy:output_type -> dialback.connector.v1.RequestProxyResponse
-	4,  // 17: dialback.connector.v1.DialbackService.WatchSessions:output_type -> dialback.connector.v1.WatchSessionsResponse
-	8,  // 18: dialback.connector.v1.SessionService.ListSessions:output_type -> dialback.connector.v1.ListSessionsResponse
-	10, // 19: dialback.connector.v1.SessionService.GetSession:output_type -> dialback.connector.v1.GetSessionResponse
-	12, // 20: dialback.connector.v1.SessionService.CloseSession:output_type -> dialback.connector.v1.CloseSessionResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
+	16, // 2: dialback.connector.v1.RequestProxyResponse.reason:type_name -> dialback.agent.v1.FailReason
+	15, // 3: dialback.connector.v1.RequestProxyResponse.rtt:type_name -> google.protobuf.Duration
+	17, // 4: dialback.connector.v1.WatchSessionsResponse.reason:type_name -> dialback.agent.v1.CloseReason
+	15, // 5: dialback.connector.v1.Session.age:type_name -> google.protobuf.Duration
+	15, // 6: dialback.connector.v1.Session.silence:type_name -> google.protobuf.Duration
+	15, // 7: dialback.connector.v1.Session.round_trip:type_name -> google.protobuf.Duration
+	8,  // 8: dialback.connector.v1.Session.tunnels:type_name -> dialback.connector.v1.SessionTunnel
+	7,  // 9: dialback.connector.v1.ListSessionsResponse.sessions:type_name -> dialback.connector.v1.Session
+	7,  // 10: dialback.connector.v1.GetSessionResponse.session:type_name -> dialback.connector.v1.Session
+	3,  // 11: dialback.connector.v1.DialbackService.RequestProxy:input_type -> dialback.connector.v1.RequestProxyRequest
+	5,  // 12: dialback.connector.v1.DialbackService.WatchSessions:input_type -> dialback.connector.v1.WatchSessionsRequest
+	1,  // 13: dialback.connector.v1.ChallengeService.Challenge:input_type -> dialback.connector.v1.ChallengeRequest
+	9,  // 14: dialback.connector.v1.SessionService.ListSessions:input_type -> dialback.connector.v1.ListSessionsRequest
+	11, // 15: dialback.connector.v1.SessionService.GetSession:input_type -> dialback.connector.v1.GetSessionRequest
+	13, // 16: dialback.connector.v1.SessionService.CloseSession:input_type -> dialback.connector.v1.CloseSessionRequest
+	4,  // 17: dialback.connector.v1.DialbackService.RequestProxy:output_type -> dialback.connector.v1.RequestProxyResponse
+	6,  // 18: dialback.connector.v1.DialbackService.WatchSessions:output_type -> dialback.connector.v1.WatchSessionsResponse
+	2,  // 19: dialback.connector.v1.ChallengeService.Challenge:output_type -> dialback.connector.v1.ChallengeResponse
+	10, // 20: dialback.connector.v1.SessionService.ListSessions:output_type -> dialback.connector.v1.ListSessionsResponse
+	12, // 21: dialback.connector.v1.SessionService.GetSession:output_type -> dialback.connector.v1.GetSessionResponse
+	14, // 22: dialback.connector.v1.SessionService.CloseSession:output_type -> dialback.connector.v1.CloseSessionResponse
+	17, // [17:23] is the sub-list for method output_type
+	11, // [11:17] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
 	11, // [11:11] is the sub-list for extension extendee
 	0,  // [0:11] is the sub-list for field type_name
@@ -1046,9 +1155,9 @@ func file_dialback_connector_v1_connector_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_connector_v1_connector_proto_rawDesc), len(file_dialback_connector_v1_connector_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_dialback_connector_v1_connector_proto_goTypes,
 		DependencyIndexes: file_dialback_connector_v1_connector_proto_depIdxs,

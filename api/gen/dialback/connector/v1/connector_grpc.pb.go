@@ -187,6 +187,118 @@ var DialbackService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
+	ChallengeService_Challenge_FullMethodName = "/dialback.connector.v1.ChallengeService/Challenge"
+)
+
+// ChallengeServiceClient is the client API for ChallengeService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// ChallengeService tells the registry whether an agent is still there, before a
+// name of its account's goes to another agent.
+type ChallengeServiceClient interface {
+	// Challenge pings an agent's process over each of its sessions here and
+	// answers at the first Pong, or after a second without one.
+	Challenge(ctx context.Context, in *ChallengeRequest, opts ...grpc.CallOption) (*ChallengeResponse, error)
+}
+
+type challengeServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewChallengeServiceClient(cc grpc.ClientConnInterface) ChallengeServiceClient {
+	return &challengeServiceClient{cc}
+}
+
+func (c *challengeServiceClient) Challenge(ctx context.Context, in *ChallengeRequest, opts ...grpc.CallOption) (*ChallengeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChallengeResponse)
+	err := c.cc.Invoke(ctx, ChallengeService_Challenge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ChallengeServiceServer is the server API for ChallengeService service.
+// All implementations must embed UnimplementedChallengeServiceServer
+// for forward compatibility.
+//
+// ChallengeService tells the registry whether an agent is still there, before a
+// name of its account's goes to another agent.
+type ChallengeServiceServer interface {
+	// Challenge pings an agent's process over each of its sessions here and
+	// answers at the first Pong, or after a second without one.
+	Challenge(context.Context, *ChallengeRequest) (*ChallengeResponse, error)
+	mustEmbedUnimplementedChallengeServiceServer()
+}
+
+// UnimplementedChallengeServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedChallengeServiceServer struct{}
+
+func (UnimplementedChallengeServiceServer) Challenge(context.Context, *ChallengeRequest) (*ChallengeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Challenge not implemented")
+}
+func (UnimplementedChallengeServiceServer) mustEmbedUnimplementedChallengeServiceServer() {}
+func (UnimplementedChallengeServiceServer) testEmbeddedByValue()                          {}
+
+// UnsafeChallengeServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ChallengeServiceServer will
+// result in compilation errors.
+type UnsafeChallengeServiceServer interface {
+	mustEmbedUnimplementedChallengeServiceServer()
+}
+
+func RegisterChallengeServiceServer(s grpc.ServiceRegistrar, srv ChallengeServiceServer) {
+	// If the following call panics, it indicates UnimplementedChallengeServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&ChallengeService_ServiceDesc, srv)
+}
+
+func _ChallengeService_Challenge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChallengeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChallengeServiceServer).Challenge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChallengeService_Challenge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChallengeServiceServer).Challenge(ctx, req.(*ChallengeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// ChallengeService_ServiceDesc is the grpc.ServiceDesc for ChallengeService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var ChallengeService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "dialback.connector.v1.ChallengeService",
+	HandlerType: (*ChallengeServiceServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Challenge",
+			Handler:    _ChallengeService_Challenge_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "dialback/connector/v1/connector.proto",
+}
+
+const (
 	SessionService_ListSessions_FullMethodName = "/dialback.connector.v1.SessionService/ListSessions"
 	SessionService_GetSession_FullMethodName   = "/dialback.connector.v1.SessionService/GetSession"
 	SessionService_CloseSession_FullMethodName = "/dialback.connector.v1.SessionService/CloseSession"
