@@ -139,7 +139,7 @@ func (f *Frontdoor) wire() (err error) {
 		room.Changed(now)
 		f.dialer.Changed(old, now)
 	})
-	room = route.NewRoom(f.cfg.MaxHoldsEndpoint, table.Lookup)
+	room = route.NewRoom(f.cfg.MaxHoldsEndpoint, table.Own)
 
 	f.wireRelays()
 	f.wireConnections(table)

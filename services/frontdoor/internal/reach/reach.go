@@ -131,7 +131,7 @@ func (t *Trip) find(ctx context.Context) error {
 func (t *Trip) wait(ctx context.Context, seen *route.Route) (*route.Route, error) {
 	ctx, cancel := context.WithDeadlineCause(ctx, t.until, route.ErrOffline)
 	defer cancel()
-	started, err := t.f.Room.Wait(ctx, t.Route.Claim.Agent.ID, t.hostname, seen)
+	started, err := t.f.Room.Wait(ctx, t.Route.Claim.Agent.ID, t.Route.Claim.Hostname, seen)
 	now := t.f.Table.Lookup(t.hostname)
 	gone := now == nil || now.Claim.Parked // it was closed meanwhile
 	switch {

@@ -243,7 +243,7 @@ func (s *stepper) change(change *registryv1.Change) {
 }
 
 func (s *stepper) ended(a route.Attachment, reason agentv1.CloseReason) {
-	known := s.table.Lookup(a.Hostname)
+	known := s.table.Own(a.Hostname)
 	if !Final(reason) {
 		s.table.EndAttachment(a)
 		return

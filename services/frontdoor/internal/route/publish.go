@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -38,15 +39,29 @@ func (t *Table) store(hostname string, route *Route) {
 	s := t.shard(hostname)
 	s.mu.Lock()
 	old := s.routes[hostname]
-	if route == nil {
-		delete(s.routes, hostname)
-	} else {
-		s.routes[hostname] = route
-	}
+	set(s.routes, hostname, route)
 	s.mu.Unlock()
+	if base, ok := strings.CutPrefix(hostname, "*."); ok {
+		s = t.shard(base)
+		s.mu.Lock()
+		t.wildcards.Add(int64(set(s.wildcards, base, route)))
+		s.mu.Unlock()
+	}
 	if old != nil || route != nil {
 		t.changed(old, route)
 	}
+}
+
+// set enters a route, removes it if it is nil, and returns by how many there are
+// more.
+func set(routes map[string]*Route, name string, route *Route) int {
+	before := len(routes)
+	if route == nil {
+		delete(routes, name)
+	} else {
+		routes[name] = route
+	}
+	return len(routes) - before
 }
 
 // usable returns the attachments of the claim's generation, best first.

@@ -3,6 +3,7 @@ package route
 import (
 	"hash/maphash"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ type Table struct {
 	seed     maphash.Seed
 	read     [shards]shard
 	progress atomic.Pointer[progress]
+	// wildcards is how many there are: mostly none, and then nobody looks.
+	wildcards atomic.Int64
 
 	mu         sync.Mutex // guards all below, and the order of publishing
 	records    map[string]*record
@@ -32,7 +35,10 @@ type Table struct {
 type shard struct {
 	mu     sync.RWMutex
 	routes map[string]*Route
-	_      [32]byte // keeps neighbours' locks off this cache line
+	// wildcards by the name that theirs are below: a lookup cuts its way up and
+	// makes no string.
+	wildcards map[string]*Route
+	_         [24]byte // keeps neighbours' locks off this cache line
 }
 
 type progress struct {
@@ -73,17 +79,44 @@ func NewTable(now func() time.Time, changed func(old, now *Route)) *Table {
 		records: map[string]*record{}, connectors: map[string]*connector{},
 	}
 	for i := range t.read {
-		t.read[i].routes = map[string]*Route{}
+		t.read[i].routes, t.read[i].wildcards = map[string]*Route{}, map[string]*Route{}
 	}
 	t.progress.Store(&progress{at: now()})
 	return t
 }
 
-// Lookup returns the route of a canonical hostname, nil if none is known.
+// Lookup returns the route of a canonical hostname, its own or else that of the
+// nearest wildcard above it; nil if none is known.
 func (t *Table) Lookup(hostname string) *Route {
-	s := t.shard(hostname)
+	if r := t.Own(hostname); r != nil || t.wildcards.Load() == 0 {
+		return r
+	}
+	for rest := hostname; ; {
+		i := strings.IndexByte(rest, '.')
+		if i < 0 {
+			return nil
+		}
+		rest = rest[i+1:]
+		if r := t.shard(rest).wildcard(rest); r != nil {
+			return r
+		}
+	}
+}
+
+// Own returns the route of an endpoint by its own name, which may be a wildcard;
+// nil if it is not known.
+func (t *Table) Own(name string) *Route {
+	s := t.shard(name)
 	s.mu.RLock()
-	r := s.routes[hostname]
+	r := s.routes[name]
+	s.mu.RUnlock()
+	return r
+}
+
+// wildcard returns the route of the names below base.
+func (s *shard) wildcard(base string) *Route {
+	s.mu.RLock()
+	r := s.wildcards[base]
 	s.mu.RUnlock()
 	return r
 }
