@@ -20,6 +20,13 @@ func node(id string, state registryv1.NodeState) *registryv1.Change {
 	return &registryv1.Change{Change: &registryv1.Change_Node{Node: &registryv1.Node{Kind: kind, Id: id, State: state}}}
 }
 
+// wish is the change that says that an operator drains a connector.
+func wish(id string) *registryv1.Change {
+	change := node(id, registryv1.NodeState_NODE_STATE_READY)
+	change.GetNode().DrainRequested = true
+	return change
+}
+
 // hearConnectors waits until the agent is told of these connectors.
 func (a *agent) hearConnectors(others ...string) *agentv1.Connectors {
 	a.t.Helper()
@@ -44,6 +51,10 @@ func TestAgentsHearOfConnectorsThatComeAndGo(t *testing.T) {
 	b.hearConnectors("c2-a", "c3-a")
 	r.registry.announce(node("c3-a", draining))
 	a.hearConnectors("c2-a")
+	r.registry.announce(node("c4-a", ready))
+	a.hearConnectors("c2-a", "c4-a")
+	r.registry.announce(wish("c4-a"))
+	a.hearConnectors("c2-a")
 	r.registry.announce(node("c2-a", 0))
 	a.hearConnectors()
 	b.hearConnectors()
@@ -56,7 +67,7 @@ func TestAnOperatorDrainsAConnector(t *testing.T) {
 	r := start(t)
 	a := r.join(hello("t-acme"))
 	a.ask(reqTunnel(1, tunnelID(1)))
-	r.registry.announce(node(r.node.NodeID(), registryv1.NodeState_NODE_STATE_DRAINING))
+	r.registry.announce(wish(r.node.NodeID()))
 	away := a.hear(func(m *agentv1.ConnectResponse) bool { return m.GetGoAway() != nil }).GetGoAway()
 	if away.GetReason() != agentv1.CloseReason_CLOSE_REASON_SHUTDOWN || away.GetSpread().AsDuration() > away.GetDeadline().AsDuration()/2 {
 		t.Errorf("%v", away)
@@ -78,7 +89,7 @@ func TestADrainingConnectorBindsNothingNew(t *testing.T) {
 	r := start(t)
 	a := r.join(hello("t-acme"))
 	a.ask(reqTunnel(1, tunnelID(1)))
-	r.registry.announce(node(r.node.NodeID(), registryv1.NodeState_NODE_STATE_DRAINING))
+	r.registry.announce(wish(r.node.NodeID()))
 	a.hear(func(m *agentv1.ConnectResponse) bool { return m.GetGoAway() != nil })
 	if e := a.ask(reqTunnel(2, tunnelID(2)))[0].GetError(); e.GetReason() != string(errs.ReasonUnavailable) || e.GetRetryAfter() == nil {
 		t.Errorf("a new tunnel: %v", e)

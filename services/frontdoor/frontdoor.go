@@ -244,6 +244,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 	// Leaving is the reverse of this: visitors first, what serves them last.
 	group.OnDrain("leave the node table", f.node.Leave)
 	group.Go("node", f.node.Run)
+	group.Go("operator", f.leaveWhenAsked)
 	group.Go("routes", f.follower.Run)
 	group.Go("connectors", f.dialer.Links().Run)
 	group.Go("trace key", f.traceKey.Run)
@@ -276,9 +277,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 // time to notice. The port stays open: dial-backs for those who are here come
 // through it.
 func (f *Frontdoor) announce(ctx context.Context) error {
-	f.draining.Store(true)
-	f.pool.Drain()
-	f.node.Drain()
+	f.takeNothingNew()
 	timer := time.NewTimer(f.cfg.DrainDelay)
 	defer timer.Stop()
 	select {
@@ -287,6 +286,27 @@ func (f *Frontdoor) announce(ctx context.Context) error {
 	}
 	close(f.rest.stopping) // streams of REST would hold the stop
 	return nil
+}
+
+// leaveWhenAsked has visitors go elsewhere when an operator drains this node,
+// which goes on until it is stopped.
+func (f *Frontdoor) leaveWhenAsked(ctx context.Context) error {
+	select {
+	case <-f.node.DrainAsked():
+		f.log.InfoContext(ctx, "an operator drains this frontdoor")
+		f.takeNothingNew()
+	case <-ctx.Done():
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// takeNothingNew makes this node unready, and its answers the last ones of their
+// connections.
+func (f *Frontdoor) takeNothingNew() {
+	f.draining.Store(true)
+	f.pool.Drain()
+	f.node.Drain()
 }
 
 // proxyTLS fixes what does not depend on the operator's certificate.

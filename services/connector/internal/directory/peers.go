@@ -81,19 +81,18 @@ func (c *Client) Peers(n int) []string { return c.peers.some(n) }
 // PeersChanged is sent to when Peers has changed.
 func (c *Client) PeersChanged() <-chan struct{} { return c.peers.changed }
 
-// DrainAsked is closed when the registry has this connector as draining though
-// it is not: an operator wants it to be.
+// DrainAsked is closed when an operator wants this connector to drain.
 func (c *Client) DrainAsked() <-chan struct{} { return c.drainAsked }
 
 func (c *Client) setNode(n *registryv1.Node) {
-	ready := n.GetState() == registryv1.NodeState_NODE_STATE_READY
+	ready := n.GetState() == registryv1.NodeState_NODE_STATE_READY && !n.GetDrainRequested()
 	switch {
 	case n.GetKind() == registryv1.NodeKind_NODE_KIND_FRONTDOOR && !ready:
 		c.leaving.add(n.GetId())
 	case n.GetKind() != registryv1.NodeKind_NODE_KIND_CONNECTOR:
 	case n.GetId() != c.node.ID:
 		c.peers.set(n.GetId(), ready)
-	case n.GetState() == registryv1.NodeState_NODE_STATE_DRAINING && c.state() == registryv1.NodeState_NODE_STATE_READY:
+	case n.GetDrainRequested() && c.state() == registryv1.NodeState_NODE_STATE_READY:
 		c.Drain()
 		close(c.drainAsked) // once: it is never ready again
 	}

@@ -37,6 +37,9 @@ type Node struct {
 	stay  context.Context
 	leave context.CancelFunc
 	gone  chan struct{}
+	// asked is closed when an operator wants this frontdoor to drain.
+	asked     chan struct{}
+	askedOnce sync.Once
 
 	mu           sync.Mutex
 	record       *registryv1.Node
@@ -48,7 +51,7 @@ func NewNode(conn grpc.ClientConnInterface, e Entry, log *slog.Logger) *Node {
 	stay, leave := context.WithCancel(context.Background())
 	return &Node{
 		client: registryv1.NewNodeServiceClient(conn), log: log, kick: make(chan struct{}, 1),
-		stay: stay, leave: leave, gone: make(chan struct{}),
+		stay: stay, leave: leave, gone: make(chan struct{}), asked: make(chan struct{}),
 		record: &registryv1.Node{
 			Kind: registryv1.NodeKind_NODE_KIND_FRONTDOOR, State: registryv1.NodeState_NODE_STATE_READY,
 			Id: e.ID, Address: e.Address, AgentAddresses: e.AgentAddresses, RelayAddress: e.RelayAddress, Version: e.Version, Capabilities: e.Capabilities,
@@ -103,6 +106,9 @@ func (n *Node) beat(ctx context.Context) (ttl time.Duration, err error) {
 		answer, err := n.client.Heartbeat(call, &registryv1.HeartbeatRequest{
 			NodeId: record.GetId(), Registration: registration, State: record.GetState(),
 		})
+		if answer.GetDrain() {
+			n.askedOnce.Do(func() { close(n.asked) })
+		}
 		if !errors.Is(err, errNodeUnknown) {
 			return answer.GetLeaseTtl().AsDuration(), err
 		}
@@ -126,6 +132,9 @@ func (n *Node) current() (*registryv1.Node, int64) {
 	defer n.mu.Unlock()
 	return proto.CloneOf(n.record), n.registration
 }
+
+// DrainAsked is closed when an operator wants this frontdoor to drain.
+func (n *Node) DrainAsked() <-chan struct{} { return n.asked }
 
 // Drain says at once, and from now on, that nothing new is wanted here.
 func (n *Node) Drain() {

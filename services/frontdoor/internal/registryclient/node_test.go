@@ -26,6 +26,8 @@ type nodeTable struct {
 	mu           sync.Mutex
 	given        int64
 	registration int64 // 0: the node is not there
+	wanted       registryv1.NodeState
+	said         registryv1.NodeState
 }
 
 func (n *nodeTable) Invoke(ctx context.Context, _ string, request, reply any, _ ...grpc.CallOption) error {
@@ -50,7 +52,9 @@ func (n *nodeTable) answer(request, reply any) error {
 		answer := reply.(*registryv1.RegisterNodeResponse)
 		answer.Registration, answer.LeaseTtl = n.registration, durationpb.New(leaseTTL)
 	case *registryv1.HeartbeatRequest:
-		reply.(*registryv1.HeartbeatResponse).LeaseTtl = durationpb.New(leaseTTL)
+		answer := reply.(*registryv1.HeartbeatResponse)
+		answer.LeaseTtl, answer.Drain = durationpb.New(leaseTTL), n.wanted == registryv1.NodeState_NODE_STATE_DRAINING
+		n.said = request.GetState()
 		if request.GetRegistration() != n.registration {
 			return errs.New(errs.NotFound, errs.ReasonNodeUnknown, "register again")
 		}
@@ -71,6 +75,40 @@ func (n *nodeTable) there() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.registration != 0
+}
+
+// The node hears of an operator's wish with a heartbeat; what it does then it says
+// with one.
+func TestANodeHearsThatItIsToDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		table := &nodeTable{}
+		n := registryclient.NewNode(table, registryclient.Entry{ID: "f1-abcd"}, testkit.Logger(t))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- n.Run(ctx) }()
+		<-time.After(3 * leaseTTL)
+		select {
+		case <-n.DrainAsked():
+			t.Error("nobody has asked")
+		default:
+		}
+		table.mu.Lock()
+		table.wanted = registryv1.NodeState_NODE_STATE_DRAINING
+		table.mu.Unlock()
+		<-n.DrainAsked()
+		n.Drain()
+		<-time.After(2 * leaseTTL) // asked again each time
+		table.mu.Lock()
+		if table.said != registryv1.NodeState_NODE_STATE_DRAINING {
+			t.Errorf("the node says that it is %v", table.said)
+		}
+		table.mu.Unlock()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // At whatever moment of its life a node leaves, it does not come back, and its

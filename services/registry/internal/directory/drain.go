@@ -19,7 +19,7 @@ func (d *Directory) Node(ctx context.Context, id string) (Node, Nodes, error) {
 	return nodes.List[i], nodes, nil
 }
 
-// Drain has a node drain and end. Agents leave one connector at a time: where two
+// Drain has a node drain. Agents leave one connector at a time: where two
 // drain at once some agent may be told by both to go elsewhere, and there is no
 // elsewhere. force does it nevertheless. A repeat is no error.
 func (d *Directory) Drain(ctx context.Context, by Caller, id string, force bool) (Node, error) {

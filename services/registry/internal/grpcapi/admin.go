@@ -74,7 +74,7 @@ func nodeOrder(n directory.Node) string {
 	return "frontdoor/" + n.ID
 }
 
-// DrainNode has a node drain and end.
+// DrainNode has a node drain.
 func (s *Admin) DrainNode(ctx context.Context, req *registryv1.DrainNodeRequest) (*registryv1.DrainNodeResponse, error) {
 	n, err := s.directory.Drain(ctx, userOf(ctx), req.GetId(), req.GetForce())
 	if err != nil {

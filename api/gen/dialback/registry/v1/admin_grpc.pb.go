@@ -35,8 +35,9 @@ type NodeAdminServiceClient interface {
 	GetNode(ctx context.Context, in *GetNodeRequest, opts ...grpc.CallOption) (*GetNodeResponse, error)
 	// ListNodes lists them by kind and id.
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
-	// DrainNode has a node drain as if it were stopped: it takes nothing new, lets
-	// agents and visitors go elsewhere, and ends. A repeat is no error.
+	// DrainNode has a node drain: it takes nothing new, and agents and visitors go
+	// elsewhere, until it is stopped. It hears of it within a third of its lease. A
+	// repeat is no error.
 	// FAILED_PRECONDITION with reason DRAIN_IN_PROGRESS: another connector drains,
 	// and agents leave one connector at a time.
 	DrainNode(ctx context.Context, in *DrainNodeRequest, opts ...grpc.CallOption) (*DrainNodeResponse, error)
@@ -91,8 +92,9 @@ type NodeAdminServiceServer interface {
 	GetNode(context.Context, *GetNodeRequest) (*GetNodeResponse, error)
 	// ListNodes lists them by kind and id.
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
-	// DrainNode has a node drain as if it were stopped: it takes nothing new, lets
-	// agents and visitors go elsewhere, and ends. A repeat is no error.
+	// DrainNode has a node drain: it takes nothing new, and agents and visitors go
+	// elsewhere, until it is stopped. It hears of it within a third of its lease. A
+	// repeat is no error.
 	// FAILED_PRECONDITION with reason DRAIN_IN_PROGRESS: another connector drains,
 	// and agents leave one connector at a time.
 	DrainNode(context.Context, *DrainNodeRequest) (*DrainNodeResponse, error)

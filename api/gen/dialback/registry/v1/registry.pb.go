@@ -555,7 +555,8 @@ func (x *HeartbeatRequest) GetPortProblems() []*PortProblem {
 type HeartbeatResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	LeaseTtl *durationpb.Duration   `protobuf:"bytes,1,opt,name=lease_ttl,json=leaseTtl,proto3" json:"lease_ttl,omitempty"`
-	// An operator wants the node to drain and to end.
+	// An operator wants the node to drain: to take nothing new, and to let agents
+	// and visitors go elsewhere, until it is stopped.
 	Drain         bool `protobuf:"varint,2,opt,name=drain,proto3" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
