@@ -94,7 +94,7 @@ func TestTheSameAgent(t *testing.T) {
 
 	restarted := a.restarted()
 	again := c2.bind(restarted, "s3", tunnel, "app.example.com")
-	if again.resp.GetGeneration() != first.resp.GetGeneration()+1 {
+	if again.resp.GetGeneration() <= first.resp.GetGeneration() {
 		t.Errorf("the generation of a take-over is %d behind %d", again.resp.GetGeneration(), first.resp.GetGeneration())
 	}
 	wantAttachments(t, f, "app.example.com", again.attachment(c2))

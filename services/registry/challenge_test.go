@@ -61,7 +61,7 @@ func TestAReplacedMachineGetsItsName(t *testing.T) {
 	}
 	asked := held.answer(nil) // half-open: it does not answer
 	after := rival.bind(pod, "s2", newTunnel(), "app.example.com")
-	if after.resp.GetGeneration() != before.resp.GetGeneration()+1 || asked.asked.Load() != 1 {
+	if after.resp.GetGeneration() <= before.resp.GetGeneration() || asked.asked.Load() != 1 {
 		t.Errorf("generation %d after %d, asked %d times", after.resp.GetGeneration(), before.resp.GetGeneration(), asked.asked.Load())
 	}
 	if lost := held.reattach(true, before.attachment(held)); len(lost) != 1 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,9 +78,9 @@ func TestParkedNamesAreRemovedAfterTheirTime(t *testing.T) {
 	}
 }
 
-// All registries are away for longer than a lease and the grace together. A
-// rival asks all the time; when they are back, the owner's connector says what
-// it has, and the rival has not had the name for a moment.
+// All registries are away for three lease times, which is longer than the grace. A
+// rival asks all the time, before, while and after; when they are back, the owner's
+// connector says what it has, and the rival has not had the name for a moment.
 func TestAnOutageOfAllRegistriesFreesNothing(t *testing.T) {
 	t.Parallel()
 	const grace = 3 * time.Second
@@ -87,26 +88,47 @@ func TestAnOutageOfAllRegistriesFreesNothing(t *testing.T) {
 	r := d.start(graceOf(grace))
 	c := r.connector("c1")
 	b := c.bind(newAgent("acme"), "s1", newTunnel(), "app.example.com")
-	r.stop()
-	// Nobody renews leases: the attachment goes. Then a whole grace goes by.
-	testkit.Eventually(t, limit, func() bool {
-		resp, err := d.etcd.Get(c.ctx(), "/dialback/registry/state/attach/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		return err == nil && resp.Count == 0
-	}, "the lease does not run out")
-	<-time.After(grace + grace/4)
 
-	r = d.start(graceOf(grace))
+	var rival atomic.Pointer[node]
+	rival.Store(r.connector("c2"))
+	var refused, away atomic.Int64
 	ctx, cancel := context.WithCancel(context.Background())
 	var asking sync.WaitGroup
-	rival := r.connector("c2")
+	defer asking.Wait()
+	defer cancel()
 	asking.Go(func() {
-		for ctx.Err() == nil {
-			if _, err := rival.tryBind(newAgent("rival"), "s2", newTunnel(), "app.example.com"); !errors.Is(err, errTaken) {
-				t.Errorf("the rival: %v", err)
+		for a := newAgent("rival"); ctx.Err() == nil; {
+			call, done := context.WithTimeout(ctx, time.Second)
+			n := rival.Load()
+			_, err := n.directory.Bind(call, n.request(a, "s2", newTunnel(), "app.example.com"))
+			done()
+			switch {
+			case errors.Is(err, errTaken):
+				refused.Add(1)
+			case err != nil:
+				away.Add(1) // nobody is there
+				<-time.After(20 * time.Millisecond)
+			default:
+				t.Error("the rival has the name")
 			}
 		}
 	})
+	testkit.Eventually(t, limit, func() bool { return refused.Load() > 0 }, "nobody asks")
+	r.stop()
+	<-time.After(3 * 2 * time.Second) // 2 s is the lease
+	resp, err := d.etcd.Get(c.ctx(), "/dialback/registry/state/attach/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil || resp.Count != 0 {
+		t.Errorf("the lease does not run out: %d attachments, %v", resp.Count, err)
+	}
+	if away.Load() == 0 {
+		t.Error("the rival did not ask meanwhile")
+	}
+
+	r = d.start(graceOf(grace))
+	rival.Store(r.connector("c2"))
+	before := refused.Load()
 	<-time.After(grace / 3) // nobody is there yet
+	testkit.Eventually(t, limit, func() bool { return refused.Load() > before }, "the rival does not ask again")
 	back := c.through(r, tlsconf.RoleConnector)
 	if err := back.beat(ready); !errors.Is(err, errNoNode) {
 		t.Errorf("the lease has come back: %v", err)
@@ -118,4 +140,32 @@ func TestAnOutageOfAllRegistriesFreesNothing(t *testing.T) {
 	cancel()
 	asking.Wait()
 	wantAttachments(t, r.node(tlsconf.RoleFrontdoor, "f1"), "app.example.com", b.attachment(back))
+}
+
+// The store is restored from before a take-over. The next one must not get the
+// generation of the one that is forgotten: its connector still has that.
+func TestARestoreGivesNoGenerationAgain(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	r := d.start()
+	c, f := r.connector("c1"), r.node(tlsconf.RoleFrontdoor, "f1")
+	a, tunnel := newAgent("acme"), newTunnel()
+	c.bind(a, "s1", tunnel, "app.example.com")
+	key := "/dialback/registry/state/claim/com/example/app"
+	backup, err := d.etcd.Get(c.ctx(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forgotten := c.bind(a.restarted(), "s2", tunnel, "app.example.com")
+	if _, err := d.etcd.Put(c.ctx(), key, string(backup.Kvs[0].Value)); err != nil {
+		t.Fatal(err)
+	}
+	now := c.bind(a.restarted(), "s3", tunnel, "app.example.com")
+	if now.resp.GetGeneration() <= forgotten.resp.GetGeneration() {
+		t.Errorf("generation %d is given again behind %d", now.resp.GetGeneration(), forgotten.resp.GetGeneration())
+	}
+	if got := c.reattach(false, forgotten.attachment(c)); len(got) != 1 {
+		t.Error("an attachment from before the restore is taken for one of now")
+	}
+	wantAttachments(t, f, "app.example.com", now.attachment(c))
 }

@@ -33,7 +33,7 @@ const (
 	// keepAlive is how often a stream of the history hears that nothing happened.
 	keepAlive = 10 * time.Second
 	// trimEvery is how often the past is shortened.
-	trimEvery = 2 * time.Second
+	trimEvery = 5 * time.Second
 )
 
 // maxRequest is the longest request in bytes: 1000 attachments.

@@ -207,13 +207,24 @@ func (d *Directory) decide(req BindRequest, before Endpoint, chosen bool) (Trans
 	return attach(req, before)
 }
 
-// fresh claims a free name. The store's revision is higher than every
-// generation that the name has had: an attachment of a former owner's, written
-// again late, can never have this one.
+// nextGeneration is higher than every generation that the name has had, be it
+// free in between: it follows the store's revision, which rises with each change.
+// A store that was restored, with its revision bumped as it has to be, does not
+// have the take-overs since the backup, but gives none of their generations again.
+func nextGeneration(before Endpoint) uint64 {
+	next := uint64(before.Revision) + 1 // #nosec G115 -- revisions are positive
+	if before.Claim != nil {
+		next = max(next, before.Claim.Generation+1)
+	}
+	return next
+}
+
+// fresh claims a free name. An attachment of a former owner's, written again late,
+// can never have its generation.
 func fresh(req BindRequest, before Endpoint, chosen bool) *Claim {
 	p := req.Principal
 	return &Claim{
-		Hostname: before.Hostname, Generation: uint64(before.Revision) + 1, // #nosec G115 -- revisions are positive
+		Hostname: before.Hostname, Generation: nextGeneration(before),
 		Account: p.Account, Agent: p.Agent, Instance: p.Instance, Token: p.Token,
 		Tunnel: req.Tunnel, Service: req.Service, Revision: 1, Random: chosen,
 		Created: time.Now(), Connectors: []string{req.Node},
@@ -224,7 +235,7 @@ func fresh(req BindRequest, before Endpoint, chosen bool) *Claim {
 // agent of the account, and ends every older attachment: some of them may be half-open and would swallow visitors.
 func takeOver(req BindRequest, before Endpoint) Transition {
 	claim := before.Claim.clone()
-	claim.Generation++
+	claim.Generation = nextGeneration(before)
 	claim.Parked, claim.ParkedAt, claim.ParkUntil = false, time.Time{}, time.Time{}
 	claim.Agent, claim.Instance, claim.Token, claim.Tunnel = req.Principal.Agent, req.Principal.Instance, req.Principal.Token, req.Tunnel
 	claim.Connectors = []string{req.Node}

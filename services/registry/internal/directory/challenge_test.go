@@ -16,7 +16,7 @@ func TestAHolderThatDoesNotAnswerLosesItsName(t *testing.T) {
 	before := f.bind(agentOf("old"), "s1", "t1", host)
 	f.holders.there = false
 	after := f.bind(agentOf("new"), "s2", "t2", host)
-	if after.Generation != before.Generation+1 || after.Agent != "new" || f.holders.asked.Load() != 1 {
+	if after.Generation <= before.Generation || after.Agent != "new" || f.holders.asked.Load() != 1 {
 		t.Errorf("claim %+v, asked %d times", after, f.holders.asked.Load())
 	}
 	if got := sessions(f.endpoint(host)); got != "s2" {

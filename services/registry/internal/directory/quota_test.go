@@ -93,6 +93,7 @@ func TestQuotas(t *testing.T) {
 	}
 	f.checkUsage(4, 2)
 	f.close(a, "t2") // parked, which does not count
+	f.checkUsage(3, 2)
 	if err := f.try(c, "t1", "c1.example.com"); !errors.Is(err, directory.ErrQuota) {
 		t.Errorf("a third agent: %v", err)
 	}
