@@ -78,7 +78,7 @@ func New(conn grpc.ClientConnInterface, table *session.Table, node Node, log *sl
 		kick:      make(chan struct{}, 1),
 		stay:      stay, leave: leave, gone: make(chan struct{}),
 		changed: make(chan struct{}),
-		peers:   newPeers(), leaving: leaving{changed: make(chan struct{}, 1)}, drainAsked: make(chan struct{}),
+		peers:   newPeers(), leaving: leaving{ids: make(map[string]bool)}, drainAsked: make(chan struct{}),
 	}
 }
 

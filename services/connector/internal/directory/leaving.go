@@ -1,42 +1,39 @@
 package directory
 
 import (
-	"slices"
+	"maps"
 	"sync"
 )
 
-// maxLeaving bounds what nobody has taken.
-const maxLeaving = 1024
+// maxLeaving bounds what the registry can make us hold.
+const maxLeaving = 4096
 
-// leaving are the frontdoors that are about to stop, until they are taken.
+// leaving are the frontdoors that are about to stop.
 type leaving struct {
-	mu      sync.Mutex
-	ids     []string
-	changed chan struct{} // of one
+	mu  sync.Mutex
+	ids map[string]bool
 }
 
-func (l *leaving) add(id string) {
+func (l *leaving) set(id string, present bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.ids) == maxLeaving || slices.Contains(l.ids, id) {
-		return
-	}
-	l.ids = append(l.ids, id)
-	select {
-	case l.changed <- struct{}{}:
-	default:
+	if !present {
+		delete(l.ids, id)
+	} else if len(l.ids) < maxLeaving {
+		l.ids[id] = true
 	}
 }
 
-// FrontdoorsLeaving is sent to when TakeLeaving has something.
-func (c *Client) FrontdoorsLeaving() <-chan struct{} { return c.leaving.changed }
+// begin forgets all: a snapshot names those that there are.
+func (l *leaving) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.ids)
+}
 
-// TakeLeaving returns the ids of frontdoors that have begun to stop since it was
-// called last.
-func (c *Client) TakeLeaving() []string {
+// FrontdoorsLeaving returns the ids of the frontdoors that are about to stop.
+func (c *Client) FrontdoorsLeaving() map[string]bool {
 	c.leaving.mu.Lock()
 	defer c.leaving.mu.Unlock()
-	ids := c.leaving.ids
-	c.leaving.ids = nil
-	return ids
+	return maps.Clone(c.leaving.ids)
 }

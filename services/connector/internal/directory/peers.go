@@ -87,8 +87,8 @@ func (c *Client) DrainAsked() <-chan struct{} { return c.drainAsked }
 func (c *Client) setNode(n *registryv1.Node) {
 	ready := n.GetState() == registryv1.NodeState_NODE_STATE_READY && !n.GetDrainRequested()
 	switch {
-	case n.GetKind() == registryv1.NodeKind_NODE_KIND_FRONTDOOR && !ready:
-		c.leaving.add(n.GetId())
+	case n.GetKind() == registryv1.NodeKind_NODE_KIND_FRONTDOOR:
+		c.leaving.set(n.GetId(), !ready)
 	case n.GetKind() != registryv1.NodeKind_NODE_KIND_CONNECTOR:
 	case n.GetId() != c.node.ID:
 		c.peers.set(n.GetId(), ready)
@@ -99,7 +99,10 @@ func (c *Client) setNode(n *registryv1.Node) {
 }
 
 func (c *Client) removeNode(n *registryv1.NodeRemoved) {
-	if n.GetKind() == registryv1.NodeKind_NODE_KIND_CONNECTOR {
+	switch n.GetKind() {
+	case registryv1.NodeKind_NODE_KIND_CONNECTOR:
 		c.peers.set(n.GetId(), false)
+	case registryv1.NodeKind_NODE_KIND_FRONTDOOR:
+		c.leaving.set(n.GetId(), false)
 	}
 }

@@ -43,6 +43,7 @@ func (c *Client) follow(ctx context.Context, after **registryv1.Position) (heard
 		heard = true
 		if msg.GetSnapshot() {
 			c.peers.begin()
+			c.leaving.begin()
 		}
 		for _, change := range msg.GetChanges() {
 			c.apply(change)
