@@ -156,7 +156,7 @@ func (f *Frontdoor) wire() (err error) {
 		Trusted: f.cfg.TrustedProxies, AnswerTimeout: f.cfg.AnswerTimeout, IdlePrivate: f.cfg.IdleTimeout,
 		MaxRequests: f.cfg.MaxRequests, MaxRequestsEndpoint: f.cfg.MaxRequestsEndpoint,
 	}
-	f.engine = httpproxy.NewStandard(config, f.dialer.Keep, f.log)
+	f.engine = httpproxy.NewStandard(config, f.dialer.Keep)
 	f.handler = httpproxy.New(config, httpproxy.Deps{
 		Finder: &reach.Finder{
 			Config: reach.Config{Hold: f.cfg.Hold},

@@ -313,7 +313,7 @@ func TestAnUpgradeIsAPairOfHalves(t *testing.T) {
 	conn, err := net.Dial("tcp", w.front.HTTPAddr().String())
 	fatal(t, err)
 	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", app)
+	_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\npay", app)
 	fatal(t, err)
 	br := bufio.NewReader(conn)
 	res, err := http.ReadResponse(br, nil)
@@ -321,7 +321,7 @@ func TestAnUpgradeIsAPairOfHalves(t *testing.T) {
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(res.Status)
 	}
-	_, _ = io.WriteString(conn, "payload")
+	_, _ = io.WriteString(conn, "load")
 	_ = conn.(*net.TCPConn).CloseWrite()
 	got, err := io.ReadAll(br)
 	if err != nil || string(got) != "hi payload bye" {

@@ -36,7 +36,8 @@ func newReplayBody(in *http.Request, src io.Reader) *replayBody {
 }
 
 // from returns a reader of the whole body, nil if it cannot be had any more.
-// Earlier readers end. trailer is filled when the body has ended.
+// Earlier readers end. The values of the names in trailer are filled in when the
+// body has ended.
 func (b *replayBody) from(trailer http.Header) io.ReadCloser {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,8 +87,8 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	if err != nil {
 		b.finish(err)
 		if err == io.EOF {
-			for name, values := range b.in.Trailer {
-				r.trailer[name] = values
+			for name := range r.trailer {
+				r.trailer[name] = b.in.Trailer[name]
 			}
 		}
 		err = b.end

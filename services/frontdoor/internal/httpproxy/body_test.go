@@ -25,7 +25,7 @@ func TestABodyIsReadAgainAsLongAsItIsSmall(t *testing.T) {
 		if _, err := io.ReadFull(first, make([]byte, c.readFirst)); err != nil {
 			t.Fatal(err)
 		}
-		trailer := http.Header{}
+		trailer := http.Header{"X-Sum": nil}
 		second := b.from(trailer)
 		if (second != nil) != c.again {
 			t.Errorf("%d of %d bytes read: again %v", c.readFirst, c.size, second != nil)

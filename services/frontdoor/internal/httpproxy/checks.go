@@ -2,6 +2,7 @@ package httpproxy
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/hostname"
@@ -32,6 +33,9 @@ func (h *Handler) check(r *http.Request) (string, error) {
 	case http.MethodConnect, http.MethodTrace:
 		return "", refuse(http.StatusMethodNotAllowed, "the method "+r.Method+" is not served here")
 	}
+	if !isToken(r.Method) || strings.ContainsFunc(r.RequestURI, endsWord) || strings.ContainsFunc(r.Host, beyondASCII) {
+		return "", refuse(http.StatusBadRequest, "the method, path or host is not one that HTTP/1.1 could carry")
+	}
 	if r.URL.IsAbs() || r.URL.Host != "" {
 		return "", refuse(http.StatusBadRequest, "the request line names a server; this is not a forward proxy")
 	}
@@ -47,6 +51,19 @@ func (h *Handler) check(r *http.Request) (string, error) {
 	}
 	return host, nil
 }
+
+// HTTP/2 visitors say method, path and host in fields of their own, where a space
+// does no harm. In the request line it would end the word.
+
+func isToken(s string) bool { return s != "" && !strings.ContainsFunc(s, notToken) }
+
+func notToken(r rune) bool {
+	return endsWord(r) || beyondASCII(r) || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+}
+
+func endsWord(r rune) bool { return r <= ' ' || r == 0x7f }
+
+func beyondASCII(r rune) bool { return r > 0x7e }
 
 // sameCertificate holds if a connection made for one name may carry requests for
 // another: browsers do that where the certificate is good for both.

@@ -152,8 +152,7 @@ func (h *Handler) find(ctx context.Context, host string) (*reach.Trip, error) {
 	return trip, nil
 }
 
-// rewrite makes the headers for the service. ReverseProxy has taken off what is
-// for one hop, and some of the forwarded ones.
+// rewrite makes the headers for the service. What is for one hop was taken off.
 func (h *Handler) rewrite(out http.Header, in *http.Request, stripped bool) {
 	removeOwn(out)
 	out.Del("Baggage")

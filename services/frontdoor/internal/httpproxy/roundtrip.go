@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
-	"net/textproto"
 	"os"
 	"sync"
 	"time"
@@ -50,7 +48,7 @@ func (f *failure) Unwrap() error { return f.err }
 // passage is one request on a private connection, and its answer.
 type passage struct {
 	p   *private
-	req *http.Request
+	req *outbound
 	passageOptions
 	unhook  func() bool   // takes the visitor's context off
 	proceed chan struct{} // closed when a body that is held back may go; nil: there is none
@@ -69,6 +67,7 @@ type passage struct {
 type passageOptions struct {
 	answerTimeout time.Duration // from the end of the request to the answer's head; 0: no limit
 	inspect       func(*http.Response)
+	informational func(*http.Response)            // passes a 1xx answer on
 	settled       func(p *private, reusable bool) // called once, when the answer is over
 	flush         func()                          // sends the visitor what has been written for him
 }
@@ -76,7 +75,7 @@ type passageOptions struct {
 // roundTrip sends the request and reads the head of its answer. The answer's
 // body must be read to its end or closed. With an error, a *failure, the
 // connection has been given up.
-func (p *private) roundTrip(ctx context.Context, req *http.Request, rq *proxyv1.Req, o passageOptions) (*http.Response, error) {
+func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req, o passageOptions) (*http.Response, error) {
 	p.served++
 	if err := p.ex.BeginRequest(rq); err != nil {
 		p.release()
@@ -85,7 +84,7 @@ func (p *private) roundTrip(ctx context.Context, req *http.Request, rq *proxyv1.
 	g := &passage{p: p, req: req, passageOptions: o}
 	g.unhook = context.AfterFunc(ctx, func() { p.ex.Reset(proxyv1.Code_CODE_VISITOR_GONE) })
 	g.send()
-	res, err := g.receive(ctx)
+	res, err := g.receive()
 	err = g.judge(err)
 	if g.final != nil {
 		close(g.final)
@@ -116,23 +115,20 @@ func (g *passage) judge(err error) error {
 
 // send writes the request, its body beside whatever the answer does.
 func (g *passage) send() {
-	if g.req.Body == nil || g.req.Body == http.NoBody {
+	if g.req.body == nil {
 		g.sent = g.write()
 		return
 	}
-	if g.req.Header.Get("Expect") != "" {
+	if len(g.req.header["Expect"]) > 0 {
 		g.proceed, g.final = make(chan struct{}), make(chan struct{})
-		g.req.Body = &gated{ReadCloser: g.req.Body, open: g.proceed, deny: g.final}
+		g.req.body = &gated{ReadCloser: g.req.body, open: g.proceed, deny: g.final}
 	}
 	g.written = make(chan error, 1)
 	go func() { g.written <- g.write() }()
 }
 
 func (g *passage) write() error {
-	err := g.req.Write(g.p.out)
-	if err == nil {
-		err = g.p.out.Flush()
-	}
+	err := g.req.write(g.p.out)
 	var visitors *bodyError
 	switch {
 	case err == nil:
@@ -162,12 +158,11 @@ func (g *passage) await() {
 }
 
 // receive reads heads up to the final one.
-func (g *passage) receive(ctx context.Context) (*http.Response, error) {
-	trace := httptrace.ContextClientTrace(ctx)
+func (g *passage) receive() (*http.Response, error) {
 	proceeded := false
 	for range maxInformational {
 		g.p.head.left = maxReplyHead
-		res, err := http.ReadResponse(g.p.in, g.req)
+		res, err := http.ReadResponse(g.p.in, g.req.in)
 		g.p.head.left = -1
 		if err != nil {
 			return nil, err
@@ -175,7 +170,7 @@ func (g *passage) receive(ctx context.Context) (*http.Response, error) {
 		removeOwn(res.Header)
 		switch {
 		case res.StatusCode == http.StatusSwitchingProtocols:
-			if g.req.Header.Get("Upgrade") == "" {
+			if g.req.upgrade == "" {
 				return nil, errNoUpgrade
 			}
 			return res, nil
@@ -184,11 +179,7 @@ func (g *passage) receive(ctx context.Context) (*http.Response, error) {
 		case res.StatusCode >= 200:
 			return res, nil
 		}
-		if trace != nil && trace.Got1xxResponse != nil {
-			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
-				return nil, err
-			}
-		}
+		g.informational(res)
 		if res.StatusCode == http.StatusContinue && g.proceed != nil && !proceeded {
 			// Now, not before the visitor was told: reading the body would tell him again.
 			proceeded = true
@@ -210,8 +201,8 @@ func (g *passage) adopt(res *http.Response) {
 		return
 	}
 	a := &answer{ReadCloser: res.Body, passage: g, framed: framed}
-	if !flushedByProxy(res) {
-		a.beforeWait = g.flush
+	if res.ContentLength < 0 {
+		a.surely = chunkFraming
 	}
 	res.Body = a
 }
@@ -260,19 +251,23 @@ func (g *passage) stopped() bool {
 	}
 }
 
+// chunkFraming is more than stands around the bytes of a chunk.
+const chunkFraming = 32
+
 // answer is the body of an answer.
 type answer struct {
 	io.ReadCloser
 	*passage
-	framed     bool
-	beforeWait func() // nil: nothing is to be done
+	framed bool
+	surely int // with more than so many bytes at hand a read does not wait
 }
 
 // Read lets what has come go on to the visitor before it waits for more. A short
-// answer, which came whole, so leaves in one piece.
+// answer, which came whole, so leaves in one piece, and an event as soon as it is
+// there.
 func (a *answer) Read(b []byte) (int, error) {
-	if a.beforeWait != nil && a.p.in.Buffered() == 0 {
-		a.beforeWait()
+	if a.p.in.Buffered() <= a.surely {
+		a.flush()
 	}
 	n, err := a.ReadCloser.Read(b)
 	if err != nil {

@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"mime"
 	"net/http"
-	"net/http/httputil"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -24,59 +20,57 @@ const (
 	idlePerKey  = 256
 )
 
-// Standard is the engine made of net/http's parts. Its connections are its own,
+// Standard is the engine made of net/http's parsers. Its connections are its own,
 // not http.Transport's, which pushes a connection back before it can be known
 // whether bytes stand behind the answer, and gives up on an answer when the
-// request cannot be written to its end.
+// request cannot be written to its end. So is the passing on: httputil.ReverseProxy
+// copies a request and its headers several times, and cannot tell when to flush.
 type Standard struct {
 	answerTimeout time.Duration
 	keep          func(*dialback.Conn)
 	pool          *pool
 	retries       *retries
-	proxy         *httputil.ReverseProxy
 }
 
 // NewStandard returns the engine. keep takes proxy connections whose exchange
 // has ended.
-func NewStandard(cfg Config, keep func(*dialback.Conn), log *slog.Logger) *Standard {
-	e := &Standard{
+func NewStandard(cfg Config, keep func(*dialback.Conn)) *Standard {
+	return &Standard{
 		answerTimeout: cfg.AnswerTimeout, keep: keep,
 		pool: newPool(cfg.IdlePrivate, idlePerKey), retries: newRetries(),
 	}
-	e.proxy = &httputil.ReverseProxy{
-		Rewrite:    rewrite,
-		Transport:  e,
-		BufferPool: buffers{},
-		ErrorLog:   slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
-			carried(r.Context()).err = err
-		},
-	}
-	return e
 }
 
-// carriedCall is a call on its way through ReverseProxy.
+// carriedCall is a call on its way, and where its answer goes.
 type carriedCall struct {
 	*Call
+	w       http.ResponseWriter
 	visitor *http.ResponseController
-	err     error
 }
 
 func (c *carriedCall) flush() { _ = c.visitor.Flush() } // an error comes again with the next write
 
-type carriedKey struct{}
-
-func carried(ctx context.Context) *carriedCall {
-	return ctx.Value(carriedKey{}).(*carriedCall)
-}
-
 // Serve implements Engine.
 func (e *Standard) Serve(w http.ResponseWriter, call *Call) error {
-	c := &carriedCall{Call: call, visitor: http.NewResponseController(w)}
-	// Answers come while the body goes: an early one must not wait for it.
-	_ = c.visitor.EnableFullDuplex() // HTTP/2 always is, and says that it cannot
-	e.proxy.ServeHTTP(w, call.In.WithContext(context.WithValue(call.In.Context(), carriedKey{}, c)))
-	return c.err
+	out, err := newOutbound(call.In)
+	if err != nil {
+		return err
+	}
+	call.Rewrite(out.header)
+	c := &carriedCall{Call: call, w: w, visitor: http.NewResponseController(w)}
+	if out.body != nil {
+		// Answers come while the body goes: an early one must not wait for it.
+		_ = c.visitor.EnableFullDuplex() // HTTP/2 always is, and says that it cannot
+	}
+	res, err := e.roundTrip(out, c)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return c.switchProtocols(out, res)
+	}
+	c.writeAnswer(res)
+	return nil
 }
 
 // ForgetVisitor implements Engine.
@@ -85,43 +79,17 @@ func (e *Standard) ForgetVisitor(v *Visitor) { e.pool.forget(v) }
 // Close implements Engine.
 func (e *Standard) Close() { e.pool.close() }
 
-// rewrite makes the request that the service gets: the same line and Host, byte
-// for byte.
-func rewrite(r *httputil.ProxyRequest) {
-	r.Out.Host = r.In.Host
-	r.Out.URL.Scheme, r.Out.URL.Host = "http", r.In.Host
-	r.Out.URL.RawQuery, r.Out.URL.ForceQuery = r.In.URL.RawQuery, r.In.URL.ForceQuery
-	path, _, _ := strings.Cut(r.In.RequestURI, "?")
-	if strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") {
-		r.Out.URL.Opaque = path // as it was written, not as it would be written again
-	}
-	if r.In.ContentLength < 0 {
-		r.Out.TransferEncoding = []string{"chunked"}
-	}
-	carried(r.In.Context()).Rewrite(r.Out.Header)
-}
-
-// flushedByProxy holds for answers that ReverseProxy passes on byte by byte, from
-// a goroutine of its own too: nobody else may flush them.
-func flushedByProxy(res *http.Response) bool {
-	if res.ContentLength < 0 {
-		return true
-	}
-	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
-	return kind == "text/event-stream"
-}
-
-// RoundTrip implements http.RoundTripper for ReverseProxy.
-func (e *Standard) RoundTrip(out *http.Request) (*http.Response, error) {
-	call := carried(out.Context())
+// roundTrip returns the answer's head, of the first attempt that has one.
+func (e *Standard) roundTrip(out *outbound, call *carriedCall) (*http.Response, error) {
 	defer call.Trip.Started()
+	ctx := call.In.Context()
 	var body *replayBody
-	if out.Body != nil && out.Body != http.NoBody {
-		body = newReplayBody(call.In, out.Body)
+	if out.body != nil {
+		body = newReplayBody(call.In, out.body)
 	}
 	e.retries.request(call.Trip.Route.Claim.Hostname)
 	for attempt := 1; ; {
-		res, counts, err := e.attempt(out, call, body, attempt)
+		res, counts, err := e.attempt(ctx, out, call, body, attempt)
 		if err == nil {
 			if body != nil {
 				body.commit()
@@ -131,7 +99,7 @@ func (e *Standard) RoundTrip(out *http.Request) (*http.Response, error) {
 		if counts {
 			attempt++
 		}
-		if attempt > maxAttempts || out.Context().Err() != nil || !repeatable(err, out) {
+		if attempt > maxAttempts || ctx.Err() != nil || !repeatable(err, out) {
 			return nil, err
 		}
 		if counts && !e.retries.spend(call.Trip.Route.Claim.Hostname) {
@@ -143,32 +111,28 @@ func (e *Standard) RoundTrip(out *http.Request) (*http.Response, error) {
 // attempt sends the request once. counts is false if it did not leave because a
 // connection that had been idle was found dead: that is no attempt, and there
 // are only so many idle ones.
-func (e *Standard) attempt(out *http.Request, call *carriedCall, body *replayBody, n int) (res *http.Response, counts bool, err error) {
-	ctx := out.Context()
-	req := *out
-	if body != nil {
-		// A failed attempt may still be at its body, and so at these, when the next begins.
-		req.Header, req.Trailer = out.Header.Clone(), out.Trailer.Clone()
-		if req.Body = body.from(req.Trailer); req.Body == (io.ReadCloser)(nil) {
-			return nil, true, errNotRepeatable
-		}
+func (e *Standard) attempt(ctx context.Context, out *outbound, call *carriedCall, body *replayBody, n int) (res *http.Response, counts bool, err error) {
+	req, ok := out.attempt(body)
+	if !ok {
+		return nil, true, errNotRepeatable
 	}
-	p, err := e.connection(ctx, call, out.Header, n)
+	p, err := e.connection(ctx, call, out.header, n)
 	if err != nil {
 		return nil, true, err
 	}
 	call.Trip.Started()
 	used := p.served > 0
 	call.Connected(p.served, p.born, p.conn.Via)
-	res, err = p.roundTrip(ctx, &req, call.Trace(req.Header, p.key.agent.ID), passageOptions{
+	res, err = p.roundTrip(ctx, req, call.Trace(req.header, p.key.agent.ID), passageOptions{
 		answerTimeout: e.answerTimeout,
 		inspect: func(res *http.Response) {
 			if challenges(res.Header) {
 				p.key = call.Visitor.tie(p.key)
 			}
 		},
-		settled: e.settled,
-		flush:   call.flush,
+		informational: call.informational,
+		settled:       e.settled,
+		flush:         call.flush,
 	})
 	var f *failure
 	stale := used && errors.As(err, &f) && f.unsent
@@ -249,7 +213,7 @@ var errNotRepeatable = errors.New("the request's body cannot be sent again")
 // repeatable holds if the request may be sent again on another connection: if
 // there is proof that none of it has reached the service, or, after a loss, if
 // HTTP says that doing it twice is doing it once.
-func repeatable(err error, out *http.Request) bool {
+func repeatable(err error, out *outbound) bool {
 	var f *failure
 	if !errors.As(err, &f) || !f.unsent && !isLoss(f.err) {
 		return false
@@ -272,10 +236,10 @@ func isLoss(err error) bool {
 }
 
 // harmlessTwice holds for methods that HTTP calls idempotent, without a body.
-func harmlessTwice(r *http.Request) bool {
-	switch r.Method {
+func harmlessTwice(r *outbound) bool {
+	switch r.in.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
-		return r.Body == nil || r.Body == http.NoBody
+		return r.body == nil
 	}
 	return false
 }
