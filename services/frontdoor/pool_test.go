@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
+	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/testkit"
 	"github.com/dialback/dialback/services/frontdoor"
 )
@@ -247,5 +248,49 @@ func TestACleanEndIsRecycled(t *testing.T) {
 	testkit.Eventually(t, limit, func() bool { return w.metric("pool_ended_total", "broken") == 1 }, "the loss is noticed")
 	if n := w.metric("proxy_connections", "idle") + w.metric("proxy_connections", "busy"); n != 0 {
 		t.Errorf("%d connections are left", n)
+	}
+}
+
+// What leads to an earlier run of an agent, or to what a tunnel was before it
+// changed, ends at once: its idle connections may be dead, and its bound ones lead
+// to another service.
+func TestWhatHasChangedDropsItsConnections(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(w *measured, a *fakeAgent) *registryv1.Change
+		left   int    // connections
+		ended  string // why others did
+	}{
+		"another run": {func(_ *measured, a *fakeAgent) *registryv1.Change {
+			change := claimChange(a, app, nil)
+			change.GetClaim().Generation, change.GetClaim().Instance = 2, make([]byte, 16)
+			return change
+		}, 0, "superseded"},
+		"other options": {func(_ *measured, a *fakeAgent) *registryv1.Change {
+			change := claimChange(a, app, nil)
+			change.GetClaim().Revision = 2
+			return change
+		}, 1, ""},
+		"another session": {func(w *measured, a *fakeAgent) *registryv1.Change {
+			w.connector("c2")
+			return attachChange(app, "c2", "another")
+		}, 1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newMeasured(t, nil)
+			a := w.tunnel(app, upstream(t, func(http.ResponseWriter, *http.Request) {}))
+			get(t, w.client(), "http://"+app+"/")
+			if n := w.metric("proxy_connections", "busy"); n != 1 {
+				t.Fatalf("%d are bound", n)
+			}
+			w.world.registry.put(c.change(w, a))
+			testkit.Eventually(t, limit, func() bool {
+				return w.metric("proxy_connections", "busy") == 0 && w.metric("proxy_connections", "idle") == c.left
+			}, "the bound one is let go")
+			if c.ended != "" && w.metric("pool_ended_total", c.ended) != 1 {
+				t.Error("it has ended otherwise")
+			}
+		})
 	}
 }

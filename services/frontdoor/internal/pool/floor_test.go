@@ -59,6 +59,11 @@ func TestWhoKeepsAFloor(t *testing.T) {
 		if r.LacksFloor(ann) || r.BookFloor(ann) {
 			t.Error("though the frontdoor is leaving")
 		}
+		r.arrive(ann, Floor)
+		pass(3 * time.Minute)
+		if s := r.Stats(); s.Live != 0 {
+			t.Errorf("it keeps %+v though it is leaving", s)
+		}
 	})
 }
 

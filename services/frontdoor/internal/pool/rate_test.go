@@ -86,3 +86,25 @@ func TestABucketPaces(t *testing.T) {
 		t.Errorf("%d at once behind a pause", burst)
 	}
 }
+
+func TestALeavingFrontdoorDialsNothingAhead(t *testing.T) {
+	inBubble(t, Config{}, func(r *rig) {
+		r.arrive(ann, Visitor)
+		r.warm(ann)
+		want := func() (ask int) {
+			for range 100 {
+				_, w, n := r.Get(ann)
+				w.Leave()
+				ask += n - 1
+				r.Failed(ann, n, io.EOF)
+			}
+			return ask
+		}
+		if want() == 0 {
+			t.Error("nothing is dialled ahead for a hundred visitors")
+		}
+		if r.Drain(); want() != 0 {
+			t.Error("it goes on")
+		}
+	})
+}
