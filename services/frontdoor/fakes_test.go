@@ -294,7 +294,8 @@ type fakeAgent struct {
 	starts   []*proxyv1.Start
 	requests []*proxyv1.Req
 	dials    int
-	slow     chan struct{} // if set: dials wait until it is closed
+	slow     chan struct{}  // if set: dials wait until it is closed
+	byHand   func(net.Conn) // serves the next dial's connection, behind the introduction
 	clients  map[*proxyconn.Client]bool
 	wg       sync.WaitGroup
 }
@@ -313,6 +314,10 @@ func (a *fakeAgent) dial(ticket []byte, serverName string) {
 	a.wg.Go(func() {
 		if slow != nil {
 			<-slow
+		}
+		if byHand := a.takeByHand(); byHand != nil {
+			a.serveByHand(ticket, serverName, byHand)
+			return
 		}
 		client, err := a.register(ticket, serverName)
 		if err != nil {

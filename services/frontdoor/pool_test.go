@@ -118,7 +118,7 @@ func TestAThousandAbortsCostAHandfulOfDialbacks(t *testing.T) {
 		q, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+app+"/", nil)
 		done := make(chan error, 1)
 		go func() {
-			_, err := w.client().Do(q) //nolint:bodyclose // there is none
+			_, err := w.client().Do(q)
 			done <- err
 		}()
 		arrived <- leave

@@ -31,7 +31,10 @@ type private struct {
 	out    *bufio.Writer
 	born   trace.SpanContext // of the request that it was dialled for
 	served int
-	keep   func(*dialback.Conn) // takes the connection when the exchange has ended
+	// unproven: the proxy connection was idle for long, and the agent has not been
+	// heard on it since.
+	unproven bool
+	keep     func(*dialback.Conn) // takes the connection when the exchange has ended
 
 	// While it is idle:
 	idleSince time.Time

@@ -77,7 +77,11 @@ type passageOptions struct {
 // connection has been given up.
 func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req, o passageOptions) (*http.Response, error) {
 	p.served++
-	if err := p.ex.BeginRequest(rq); err != nil {
+	err := p.prove(ctx, req)
+	if err == nil {
+		err = p.ex.BeginRequest(rq)
+	}
+	if err != nil {
 		p.release()
 		return nil, &failure{err: err, unsent: true}
 	}
@@ -97,6 +101,18 @@ func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req,
 	g.inspect(res)
 	g.adopt(res)
 	return res, nil
+}
+
+// prove waits for the agent on a connection that may have died unnoticed, if the
+// request could not be repeated. One that could finds out by itself: it does not
+// pay a round trip for the few that are dead.
+func (p *private) prove(ctx context.Context, req *outbound) error {
+	unproven := p.unproven
+	p.unproven = false
+	if !unproven || harmlessTwice(req) {
+		return nil
+	}
+	return p.ex.AwaitAck(ctx) // not for long: ErrAckTimeout
 }
 
 // judge ends the wait for the head, and tells its timeout from other errors.

@@ -17,6 +17,7 @@ import (
 
 const (
 	maxAttempts = 2
+	maxStarts   = 8 // on connections that are found to have ended
 	idlePerKey  = 256
 )
 
@@ -108,9 +109,9 @@ func (e *Standard) roundTrip(out *outbound, call *carriedCall) (*http.Response, 
 	}
 }
 
-// attempt sends the request once. counts is false if it did not leave because a
-// connection that had been idle was found dead: that is no attempt, and there
-// are only so many idle ones.
+// attempt sends the request once. counts is false if a connection that had been
+// idle was found dead before it left, or took it and was not there: that is no
+// attempt, and there are only so many idle ones.
 func (e *Standard) attempt(ctx context.Context, out *outbound, call *carriedCall, body *replayBody, n int) (res *http.Response, counts bool, err error) {
 	req, ok := out.attempt(body)
 	if !ok {
@@ -121,7 +122,7 @@ func (e *Standard) attempt(ctx context.Context, out *outbound, call *carriedCall
 		return nil, true, err
 	}
 	call.Trip.Started()
-	used := p.served > 0
+	used := p.served > 0 || p.unproven
 	call.Connected(p.served, p.born, p.conn.Via)
 	res, err = p.roundTrip(ctx, req, call.Trace(req.header, p.key.agent.ID), passageOptions{
 		answerTimeout: e.answerTimeout,
@@ -135,7 +136,7 @@ func (e *Standard) attempt(ctx context.Context, out *outbound, call *carriedCall
 		flush:         call.flush,
 	})
 	var f *failure
-	stale := used && errors.As(err, &f) && f.unsent
+	stale := used && errors.As(err, &f) && f.unsent || errors.Is(err, proxyconn.ErrAckTimeout)
 	return res, !stale, err
 }
 
@@ -160,7 +161,7 @@ func (e *Standard) connection(ctx context.Context, call *carriedCall, header htt
 // dial has the agent make a private connection, on a proxy connection that is
 // at hand or that it dials back.
 func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (*private, error) {
-	for {
+	for tries := 1; ; tries++ {
 		conn, r, err := call.Trip.Connect(ctx)
 		if err != nil {
 			return nil, err
@@ -172,14 +173,9 @@ func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (
 		// From here on it costs less to have it and keep it than to give it up.
 		begun := context.WithoutCancel(ctx)
 		ex, err := conn.Start(begun, startOf(call.Call, &r.Claim))
-		if err == nil && conn.Stale() {
-			// It may have died unnoticed. A request must not be what finds out.
-			err = ex.AwaitAck(begun) // not for long: ErrAckTimeout
-		}
 		if err != nil {
-			stale := conn.Stale()
-			conn.Discard()
-			if stale && ctx.Err() == nil {
+			conn.Discard() // it has ended this moment, and nobody has been told of the visitor
+			if tries < maxStarts && ctx.Err() == nil {
 				continue
 			}
 			return nil, err
@@ -187,6 +183,7 @@ func (e *Standard) dial(ctx context.Context, call *carriedCall, tied *Visitor) (
 		k := keyOf(r)
 		k.visitor = tied
 		p := newPrivate(k, conn, ex, trace.SpanContextFromContext(ctx), e.keep)
+		p.unproven = conn.Stale()
 		conn.Serve(r.Claim.TunnelID, use{e.pool, p})
 		return p, nil
 	}
