@@ -294,8 +294,9 @@ type fakeAgent struct {
 	starts   []*proxyv1.Start
 	requests []*proxyv1.Req
 	dials    int
-	slow     chan struct{}  // if set: dials wait until it is closed
-	byHand   func(net.Conn) // serves the next dial's connection, behind the introduction
+	tickets  map[string]bool // that were dialled
+	slow     chan struct{}   // if set: dials wait until it is closed
+	byHand   func(net.Conn)  // serves the next dial's connection, behind the introduction
 	clients  map[*proxyconn.Client]bool
 	wg       sync.WaitGroup
 }
@@ -308,9 +309,16 @@ func (a *fakeAgent) failing() agentv1.FailReason {
 
 func (a *fakeAgent) dial(ticket []byte, serverName string) {
 	a.mu.Lock()
-	a.dials++
+	again := a.tickets[string(ticket)] // by another attachment: true agents dial once
+	a.tickets[string(ticket)] = true
+	if !again {
+		a.dials++
+	}
 	slow := a.slow
 	a.mu.Unlock()
+	if again {
+		return
+	}
 	a.wg.Go(func() {
 		if slow != nil {
 			<-slow

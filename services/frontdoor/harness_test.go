@@ -179,7 +179,7 @@ func nodeChange(id string) *registryv1.Change {
 func (w *world) agent(upstream string) *fakeAgent {
 	a := &fakeAgent{
 		server: w.front.TLSAddr().String(), pins: []tlsconf.Pin{w.proxyCA.Pin()},
-		ctx: w.ctx, upstream: upstream, clients: map[*proxyconn.Client]bool{},
+		ctx: w.ctx, upstream: upstream, clients: map[*proxyconn.Client]bool{}, tickets: map[string]bool{},
 	}
 	_, _ = rand.Read(a.instance[:])
 	a.id = fmt.Sprintf("agent-%x", a.instance[:4])
