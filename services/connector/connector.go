@@ -90,7 +90,9 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 	c.names = directory.New(deps.Registry, c.table, directory.Node{
 		ID: c.nodeID, Address: cfg.Address, AgentAddresses: cfg.AgentAddresses, RelayAddress: cfg.RelayAddress, Version: version.Version,
 	}, log)
-	c.keeper = credentials.New(deps.Auth, c.table, log)
+	c.keeper = credentials.New(deps.Auth, c.table, func(s *session.Session, tunnelID string) {
+		c.names.Release(s, tunnelID, session.Revoked)
+	}, log)
 	c.spans = spans.New(deps.SpanExporter, c.keeper.TraceKey, log)
 	c.control = control.New(control.Config{
 		ConnectorID: c.nodeID, HTTPPort: cfg.PublicHTTPPort, HTTPSPort: cfg.PublicHTTPSPort, Domain: cfg.Domain,

@@ -21,6 +21,8 @@ import (
 var (
 	errTokenInvalid = errs.New(errs.Unauthenticated, errs.ReasonTokenInvalid, "the authtoken is not known")
 	errTokenRevoked = errs.New(errs.Unauthenticated, errs.ReasonTokenRevoked, "the authtoken was revoked")
+	errSuspended    = errs.New(errs.Unauthenticated, errs.ReasonAccountDisabled, "suspended")
+	errQuota        = errs.New(errs.ResourceExhausted, errs.ReasonQuotaExceeded, "too many agents")
 	errNodeUnknown  = errs.New(errs.NotFound, errs.ReasonNodeUnknown, "register again")
 	errCompacted    = errs.New(errs.NotFound, errs.ReasonCompacted, "too old")
 	errNameTaken    = errs.New(errs.AlreadyExists, errs.ReasonNameTaken, "taken.example.com belongs to another account")
@@ -58,6 +60,11 @@ type fakeAuth struct {
 	addresses   []string // of agents, as they were presented
 	agents      int
 	revoked     map[string]bool
+	suspended   map[string]bool // accounts
+	grants      map[string][]string
+	maxAgents   uint32
+	left        []string // agents of whom it was said
+	full        bool
 	revision    int64
 	validFor    time.Duration
 	watchers    map[chan *authv1.WatchRevocationsResponse]struct{}
@@ -66,7 +73,7 @@ type fakeAuth struct {
 
 func newFakeAuth() *fakeAuth {
 	return &fakeAuth{
-		revoked: map[string]bool{}, validFor: time.Hour, cut: make(chan struct{}),
+		revoked: map[string]bool{}, suspended: map[string]bool{}, grants: map[string][]string{}, validFor: time.Hour, cut: make(chan struct{}),
 		watchers: map[chan *authv1.WatchRevocationsResponse]struct{}{},
 	}
 }
@@ -86,7 +93,14 @@ func (a *fakeAuth) Validate(_ context.Context, req *authv1.ValidateRequest) (*au
 	if a.revoked[token] {
 		return nil, errTokenRevoked
 	}
+	if a.suspended[token[2:]] {
+		return nil, errSuspended
+	}
+	if a.full {
+		return nil, errQuota
+	}
 	resp := &authv1.ValidateResponse{
+		Grants: a.grants[token], MaxAgents: a.maxAgents,
 		Assertion: &authv1.SignedAssertion{Assertion: []byte(token), Signature: []byte("s"), KeyId: "k"},
 		AccountId: token[2:], TokenId: token, AgentId: req.GetAgentId(), ValidFor: durationpb.New(a.validFor),
 	}
@@ -151,6 +165,31 @@ func (a *fakeAuth) revoke(token string, silent bool) {
 	}
 }
 
+// change changes what auth knows and tells the watchers.
+func (a *fakeAuth) change(f func(), news *authv1.WatchRevocationsResponse) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f()
+	a.revision++
+	news.Revision = a.revision
+	for w := range a.watchers {
+		w <- news
+	}
+}
+
+func (a *fakeAuth) EndAgent(_ context.Context, req *authv1.EndAgentRequest) (*authv1.EndAgentResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left = append(a.left, req.GetAccountId()+"/"+req.GetAgentId())
+	return &authv1.EndAgentResponse{}, nil
+}
+
+func (a *fakeAuth) hasLeft(agent string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Contains(a.left, agent)
+}
+
 // breakWatches ends all watches once.
 func (a *fakeAuth) breakWatches() {
 	a.mu.Lock()
@@ -180,6 +219,7 @@ type fakeRegistry struct {
 	claims       map[string]uint64   // hostname to generation
 	taken        []*registryv1.Claim // by others
 	binds        []*registryv1.BindRequest
+	asked        int                            // for binds, those on hold too
 	ended        map[string]agentv1.CloseReason // session to reason
 	released     []string                       // tunnels
 	left         bool
@@ -233,6 +273,7 @@ func (r *fakeRegistry) Bind(ctx context.Context, req *registryv1.BindRequest) (*
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.asked++
 	if hold := r.hold; hold != nil {
 		r.mu.Unlock()
 		select {

@@ -85,6 +85,7 @@ func (a *agent) bind(req *agentv1.ReqTunnel) {
 			ReqID: req.GetReqId(), TunnelID: tunnel.ID, URL: url, Protocol: int32(req.GetProtocol()), Last: i == len(urls)-1,
 		})
 	}
+	a.server.keeper.Enforce(a.session)
 }
 
 // refuse answers a ReqTunnel with the public side of err, which is logged here.

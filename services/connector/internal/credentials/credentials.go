@@ -13,6 +13,7 @@ import (
 
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/internal/grant"
 	"github.com/dialback/dialback/internal/secret"
 	"github.com/dialback/dialback/services/connector/internal/session"
 )
@@ -59,22 +60,34 @@ type Grant struct {
 	// Resume is set when the agent id is new.
 	Resume     secret.String
 	MaxTunnels int
+	// MaxAgents is the account's quota; 0: its agents are not counted.
+	MaxAgents int
+	// Allowed are the token's grants. Auth alone understands all of them: nil stands
+	// for what this release does not know, and then for everything, for the
+	// registry judges each bind by itself.
+	Allowed grant.Set
+	asked   time.Time
 	// credential is complete: with the agent id and resume token that auth gave.
 	credential Credential
 	validFor   time.Duration
 }
 
+// Release has the registry forget a tunnel that its session may not have any more.
+type Release func(s *session.Session, tunnelID string)
+
 // Keeper has credentials judged and sessions kept in good standing.
 type Keeper struct {
-	auth   authv1.CredentialServiceClient
-	table  *session.Table
-	log    *slog.Logger
-	renews *session.Lanes
+	auth    authv1.CredentialServiceClient
+	table   *session.Table
+	release Release
+	log     *slog.Logger
+	renews  *session.Lanes
 
 	mu       sync.Mutex
 	judged   map[[sha256.Size]byte]judgement
 	held     map[string]*holding // by session id
 	traceKey []byte
+	changed  time.Time // when a token or an account has changed last, as far as is known
 }
 
 // judgement is a grant that counts for a while when auth is away.
@@ -84,9 +97,9 @@ type judgement struct {
 }
 
 // New returns a Keeper; Run does its work.
-func New(conn grpc.ClientConnInterface, table *session.Table, log *slog.Logger) *Keeper {
+func New(conn grpc.ClientConnInterface, table *session.Table, release Release, log *slog.Logger) *Keeper {
 	return &Keeper{
-		auth: authv1.NewCredentialServiceClient(conn), table: table, log: log,
+		auth: authv1.NewCredentialServiceClient(conn), table: table, release: release, log: log,
 		renews: session.NewLanes(renewsAtOnce, renewsWaiting),
 		judged: make(map[[sha256.Size]byte]judgement),
 		held:   make(map[string]*holding),
@@ -114,6 +127,7 @@ func (k *Keeper) Login(ctx context.Context, c Credential) (Grant, error) {
 func (k *Keeper) validate(ctx context.Context, c Credential) (Grant, error) {
 	ctx, cancel := context.WithTimeout(ctx, validateTimeout)
 	defer cancel()
+	asked := time.Now()
 	resp, err := k.auth.Validate(ctx, &authv1.ValidateRequest{
 		Authtoken: c.Authtoken.Reveal(), AgentId: c.Agent, ResumeToken: c.Resume.Reveal(),
 		Instance: c.Instance[:], ClientAddress: c.Address,
@@ -131,8 +145,13 @@ func (k *Keeper) validate(ctx context.Context, c Credential) (Grant, error) {
 			KeyID: resp.GetAssertion().GetKeyId(), Expires: time.Now().Add(validFor),
 		},
 		MaxTunnels: int(resp.GetMaxTunnels()),
+		MaxAgents:  int(resp.GetMaxAgents()),
+		asked:      asked,
 		credential: c,
 		validFor:   validFor,
+	}
+	if g.Allowed, err = grant.ParseAll(resp.GetGrants()); err != nil {
+		k.log.WarnContext(ctx, "a token has grants that this release does not know", "token", g.Token, "error", err)
 	}
 	if resume := resp.GetResumeToken(); resume != "" {
 		g.Resume = secret.String(resume)
@@ -157,7 +176,14 @@ func away(err error) bool {
 // final reports whether err takes a standing session's ground away.
 func final(err error) bool {
 	e, ok := errs.From(err)
-	return ok && (e.Kind() == errs.Unauthenticated || e.Kind() == errs.PermissionDenied)
+	return ok && (e.Kind() == errs.Unauthenticated || e.Kind() == errs.PermissionDenied || e.Reason() == errs.ReasonQuotaExceeded)
+}
+
+// ended reports whether err says that a token is good for nobody. A secret that
+// was rotated is refused too, while the token lives on with the new one.
+func ended(err error) bool {
+	e, ok := errs.From(err)
+	return ok && (e.Reason() == errs.ReasonTokenRevoked || e.Reason() == errs.ReasonTokenExpired)
 }
 
 func (k *Keeper) remember(g Grant) {
@@ -170,7 +196,7 @@ func (k *Keeper) recall(c Credential) (Grant, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	j, ok := k.judged[c.key()]
-	if !ok || !j.counts(time.Now()) || k.table.Revoked(j.grant.Token) {
+	if !ok || !j.counts(time.Now()) || k.table.Revoked(j.grant.Token, j.grant.Account) {
 		return Grant{}, false
 	}
 	// The agent presented what it was given: nothing is new to it.

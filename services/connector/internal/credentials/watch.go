@@ -3,6 +3,7 @@ package credentials
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -10,6 +11,7 @@ import (
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/lifecycle"
+	"github.com/dialback/dialback/services/connector/internal/session"
 )
 
 const (
@@ -31,7 +33,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// watch ends the sessions of revoked tokens. Whenever the watch stands (again)
+// watch ends the sessions of revoked tokens and suspended accounts. Whenever the watch stands (again)
 // all sessions are judged anew: what was revoked before is not repeated.
 func (k *Keeper) watch(ctx context.Context) error {
 	var revision int64
@@ -61,13 +63,35 @@ func (k *Keeper) follow(ctx context.Context, revision *int64) error {
 		if err != nil {
 			return err
 		}
-		for _, token := range msg.GetTokenIds() {
-			k.revoke(ctx, token)
+		if !standing {
+			k.table.ResumeAll()
 		}
+		k.handle(ctx, msg)
 		*revision = msg.GetRevision()
 		if !standing {
 			k.renewAll()
 		}
+	}
+}
+
+// handle ends the sessions of what has ended, and has those judged anew that live
+// by what has changed.
+func (k *Keeper) handle(ctx context.Context, msg *authv1.WatchRevocationsResponse) {
+	for _, token := range msg.GetTokenIds() {
+		k.revoke(ctx, token)
+	}
+	for _, account := range msg.GetEndedAccountIds() {
+		sessions := k.table.Suspend(account)
+		k.log.InfoContext(ctx, "an account was suspended or deleted", "account", account, "sessions", sessions)
+	}
+	tokens, accounts := msg.GetChangedTokenIds(), msg.GetChangedAccountIds()
+	for _, account := range accounts {
+		k.table.Resume(account)
+	}
+	if len(tokens)+len(accounts) > 0 {
+		k.judgeAgain(ctx, func(who session.Identity) bool {
+			return slices.Contains(tokens, who.Token) || slices.Contains(accounts, who.Account)
+		})
 	}
 }
 

@@ -1,5 +1,7 @@
 package session
 
+import "slices"
+
 // maxHolders bounds what is remembered of names that were bound here.
 const maxHolders = 65536
 
@@ -65,6 +67,13 @@ type recent[K comparable] struct {
 func (r *recent[K]) has(key K) bool {
 	_, ok := r.set[key]
 	return ok
+}
+
+func (r *recent[K]) drop(key K) {
+	if r.has(key) {
+		delete(r.set, key)
+		r.order = slices.DeleteFunc(r.order, func(other K) bool { return other == key })
+	}
 }
 
 func (r *recent[K]) add(key K) {

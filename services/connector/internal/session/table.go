@@ -16,6 +16,8 @@ var (
 		"this connector is stopping; retry to reach another")
 	ErrRevoked = errs.New(errs.Unauthenticated, errs.ReasonTokenRevoked,
 		"the authtoken was revoked; ask for a new one")
+	ErrSuspended = errs.New(errs.Unauthenticated, errs.ReasonAccountDisabled,
+		"the account was suspended; ask the server's administrator")
 	ErrTakenOver = errs.New(errs.FailedPrecondition, errs.ReasonTakenOver,
 		"another process with this agent's id has taken over; ask for a new agent id")
 	ErrUnresponsive = errs.New(errs.Unavailable, errs.ReasonUnavailable,
@@ -35,8 +37,9 @@ const (
 	// one connector. It reconnects before we know that the old one is dead, so
 	// the oldest gives way.
 	maxAttachments = 4
-	// maxRevoked bounds the memory of revoked tokens: it only has to bridge the
-	// time between a validation and the session's entry into the table.
+	// maxRevoked bounds the memory of revoked tokens and suspended accounts: it only
+	// has to bridge the time between a validation and the session's entry into the
+	// table.
 	maxRevoked = 65536
 )
 
@@ -54,6 +57,7 @@ type Table struct {
 	tokens    map[string]map[*Session]struct{}
 	hosts     map[string]map[*Session]string // to the tunnel's id
 	revoked   recent[string]
+	suspended recent[string] // accounts
 	lineage   lineage
 	empty     chan struct{} // closed when draining and no session is left
 }
@@ -68,6 +72,7 @@ func NewTable(limit int, left func(*Session, Reason)) *Table {
 		tokens:    make(map[string]map[*Session]struct{}),
 		hosts:     make(map[string]map[*Session]string),
 		revoked:   recent[string]{limit: maxRevoked},
+		suspended: recent[string]{limit: maxRevoked},
 		lineage:   newLineage(),
 		empty:     make(chan struct{}),
 	}
@@ -112,6 +117,9 @@ func (t *Table) add(s *Session) (oldest *Session, err error) {
 	}
 	if t.revoked.has(s.Token) {
 		return nil, ErrRevoked
+	}
+	if t.suspended.has(s.Account) {
+		return nil, ErrSuspended
 	}
 	p := process{s.Agent, s.Instance}
 	if t.lineage.superseded.has(p) {
@@ -192,11 +200,11 @@ func (t *Table) Revoke(token string) []*Session {
 	return sessions
 }
 
-// Revoked reports whether a token was revoked lately.
-func (t *Table) Revoked(token string) bool {
+// Revoked reports whether a token was revoked, or its account suspended, lately.
+func (t *Table) Revoked(token, account string) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.revoked.has(token)
+	return t.revoked.has(token) || t.suspended.has(account)
 }
 
 func (t *Table) remove(s *Session) {
