@@ -14,13 +14,12 @@ import (
 	"github.com/dialback/dialback/internal/proxyheader"
 )
 
-// Listen listens for TCP with keep-alive probes that find dead visitors in about
-// a minute.
+// probes find dead visitors in about a minute.
+var probes = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 3}
+
+// Listen listens for TCP with keep-alive probes.
 func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 3,
-	}}
-	l, err := config.Listen(ctx, "tcp", address)
+	l, err := listenTCP(ctx, address)
 	if err != nil {
 		return nil, err
 	}
@@ -30,12 +29,15 @@ func Listen(ctx context.Context, address string) (*net.TCPListener, error) {
 // Conn is an accepted connection that counts until it is closed.
 type Conn struct {
 	*proxyheader.Conn
-	release func()
+	open   *atomic.Int64 // counts it
+	closed atomic.Bool
 }
 
 // Close implements net.Conn.
 func (c *Conn) Close() error {
-	c.release()
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
 	return c.Conn.Close()
 }
 
@@ -91,7 +93,7 @@ func (a *acceptor) run(serve func(*Conn)) error {
 			_ = tcp.Close()
 			continue
 		}
-		serve(&Conn{Conn: proxyheader.NewConn(tcp), release: sync.OnceFunc(func() { a.open.Add(-1) })})
+		serve(&Conn{Conn: proxyheader.NewConn(tcp), open: &a.open})
 	}
 }
 
