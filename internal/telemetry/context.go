@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -74,4 +75,17 @@ func TraceMAC(key []byte, agentID string, traceID trace.TraceID) []byte {
 	mac.Write([]byte{0})
 	mac.Write(traceID[:])
 	return mac.Sum(nil)[:macLen]
+}
+
+// Traceparent is a span context in the header's form, version 00.
+func Traceparent(sc trace.SpanContext) string {
+	var text [maxTraceparent]byte
+	traceID, spanID := sc.TraceID(), sc.SpanID()
+	copy(text[:], "00-")
+	hex.Encode(text[3:], traceID[:])
+	text[35] = '-'
+	hex.Encode(text[36:], spanID[:])
+	text[52] = '-'
+	hex.Encode(text[53:], []byte{byte(sc.TraceFlags() & (trace.FlagsSampled | trace.FlagsRandom))})
+	return string(text[:])
 }

@@ -119,3 +119,15 @@ func FuzzExtract(f *testing.F) {
 		}
 	})
 }
+
+func TestTraceparentIsWhatThePropagatorWrites(t *testing.T) {
+	t.Parallel()
+	for flags := range 256 {
+		sc := trace.SpanContextFromContext(remote(t)).WithTraceFlags(trace.TraceFlags(flags))
+		carrier := propagation.MapCarrier{}
+		propagation.TraceContext{}.Inject(trace.ContextWithSpanContext(t.Context(), sc), carrier)
+		if got, want := telemetry.Traceparent(sc), carrier["traceparent"]; got != want {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+}

@@ -23,15 +23,20 @@ type tracing struct {
 	macKey     func() []byte
 }
 
+var serverSpan = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+
 // begin starts the span of a visitor's request, below the visitor's own if it
 // names one. Whether a trace is recorded is ours to decide, not any visitor's:
 // its flag counts only from trusted networks.
 func (t *tracing) begin(r *http.Request) (context.Context, trace.Span) {
-	ctx := t.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	ctx := r.Context()
+	if len(r.Header["Traceparent"]) > 0 {
+		ctx = t.propagator.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
 	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !t.trusted.Contain(r.RemoteAddr) {
 		ctx = trace.ContextWithRemoteSpanContext(r.Context(), parent.WithTraceFlags(t.ownFlags(r.Context())))
 	}
-	ctx, span := t.tracer.Start(ctx, methodName(r.Method), trace.WithSpanKind(trace.SpanKindServer))
+	ctx, span := t.tracer.Start(ctx, methodName(r.Method), serverSpan...)
 	if span.IsRecording() {
 		span.SetAttributes(
 			attribute.String("http.request.method", methodName(r.Method)),
@@ -88,7 +93,10 @@ func (t *tracing) forAgent(ctx context.Context, header http.Header, agentID stri
 	}
 	id := telemetry.NewSpanID()
 	if header != nil {
-		t.propagator.Inject(trace.ContextWithSpanContext(ctx, own.WithSpanID(id)), propagation.HeaderCarrier(header))
+		header["Traceparent"] = []string{telemetry.Traceparent(own.WithSpanID(id))}
+		if state := own.TraceState().String(); state != "" {
+			header["Tracestate"] = []string{state}
+		}
 	}
 	if !recorded {
 		return &proxyv1.Req{}
