@@ -132,3 +132,21 @@ func TestCloseEndsSpareDials(t *testing.T) {
 		t.Error("the dial goes on")
 	}
 }
+
+// The end of a public connection must not cost more where there are more
+// endpoints; it ends what is its visitor's alone and nothing else.
+func TestAVisitorsEndConcernsOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	e := NewStandard(Config{IdlePrivate: time.Minute}, nil)
+	v, shared := &Visitor{}, key{hostname: "h"}
+	own := v.tie(shared)
+	var ended []key
+	for _, k := range []key{own, shared} {
+		e.pool.spare[k] = []*dialing{{stop: func() { ended = append(ended, k) }}}
+	}
+	e.ForgetVisitor(&Visitor{})
+	e.ForgetVisitor(v)
+	if len(ended) != 1 || ended[0] != own {
+		t.Errorf("ended %v, want %v", ended, own)
+	}
+}

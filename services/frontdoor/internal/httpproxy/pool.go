@@ -2,6 +2,7 @@ package httpproxy
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -92,35 +93,26 @@ func (l *pool) expire(p *private) {
 	}
 }
 
-// forget ends the idle connections that were one visitor's alone, and the dials
-// that nobody waits for any more.
-func (l *pool) forget(v *Visitor) {
-	l.closeIf(func(k key) bool { return k.visitor == v })
-}
-
 // close ends idle connections, and keeps none from now on.
 func (l *pool) close() {
 	l.mu.Lock()
 	l.closed = true
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(l.idle)), maps.Keys(l.spare))
 	l.mu.Unlock()
-	l.closeIf(func(key) bool { return true })
+	l.forget(keys)
 }
 
-func (l *pool) closeIf(match func(key) bool) {
+// forget ends the idle connections of some keys, and the dials that nobody waits
+// for any more.
+func (l *pool) forget(keys []key) {
 	var list []*private
 	l.mu.Lock()
-	for k, dials := range l.spare {
-		if match(k) {
-			for _, d := range dials {
-				d.stop()
-			}
+	for _, k := range keys {
+		for _, d := range l.spare[k] {
+			d.stop()
 		}
-	}
-	for k, idle := range l.idle {
-		if match(k) {
-			list = append(list, idle...)
-			delete(l.idle, k)
-		}
+		list = append(list, l.idle[k]...)
+		delete(l.idle, k)
 	}
 	l.mu.Unlock()
 	for _, p := range list {

@@ -47,9 +47,10 @@ func (f *failure) Unwrap() error { return f.err }
 
 // passage is one request on a private connection, and its answer.
 type passage struct {
-	p   *private
-	req *outbound
-	passageOptions
+	p       *private
+	req     *outbound
+	engine  *Standard
+	call    *carriedCall
 	unhook  func() bool   // takes the visitor's context off
 	proceed chan struct{} // closed when a body that is held back may go; nil: there is none
 	final   chan struct{} // closed when the answer's head is there; nil as well
@@ -63,19 +64,10 @@ type passage struct {
 	answered bool
 }
 
-// passageOptions are what the engine wants of a passage.
-type passageOptions struct {
-	answerTimeout time.Duration // from the end of the request to the answer's head; 0: no limit
-	inspect       func(*http.Response)
-	informational func(*http.Response)            // passes a 1xx answer on
-	settled       func(p *private, reusable bool) // called once, when the answer is over
-	flush         func()                          // sends the visitor what has been written for him
-}
-
 // roundTrip sends the request and reads the head of its answer. The answer's
 // body must be read to its end or closed. With an error, a *failure, the
 // connection has been given up.
-func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req, o passageOptions) (*http.Response, error) {
+func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req, e *Standard, call *carriedCall) (*http.Response, error) {
 	p.served++
 	err := p.prove(ctx, req)
 	if err == nil {
@@ -85,7 +77,7 @@ func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req,
 		p.release()
 		return nil, &failure{err: err, unsent: true}
 	}
-	g := &passage{p: p, req: req, passageOptions: o}
+	g := &passage{p: p, req: req, engine: e, call: call}
 	g.unhook = context.AfterFunc(ctx, func() { p.ex.Reset(proxyv1.Code_CODE_VISITOR_GONE) })
 	g.send()
 	res, err := g.receive()
@@ -98,7 +90,9 @@ func (p *private) roundTrip(ctx context.Context, req *outbound, rq *proxyv1.Req,
 		g.end(false)
 		return nil, f
 	}
-	g.inspect(res)
+	if challenges(res.Header) {
+		p.key = call.Visitor.tie(p.key)
+	}
 	g.adopt(res)
 	return res, nil
 }
@@ -160,10 +154,10 @@ func (g *passage) write() error {
 func (g *passage) await() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.answered || g.answerTimeout <= 0 {
+	if g.answered || g.engine.answerTimeout <= 0 {
 		return
 	}
-	g.patience = time.AfterFunc(g.answerTimeout, func() {
+	g.patience = time.AfterFunc(g.engine.answerTimeout, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if !g.answered {
@@ -195,7 +189,7 @@ func (g *passage) receive() (*http.Response, error) {
 		case res.StatusCode >= 200:
 			return res, nil
 		}
-		g.informational(res)
+		g.call.informational(res)
 		if res.StatusCode == http.StatusContinue && g.proceed != nil && !proceeded {
 			// Now, not before the visitor was told: reading the body would tell him again.
 			proceeded = true
@@ -235,7 +229,7 @@ func (g *passage) end(whole bool) {
 		if clean {
 			g.p.ex.EndRequest()
 		}
-		g.settled(g.p, clean)
+		g.engine.settled(g.p, clean)
 	})
 }
 
@@ -283,7 +277,7 @@ type answer struct {
 // there.
 func (a *answer) Read(b []byte) (int, error) {
 	if a.p.in.Buffered() <= a.surely {
-		a.flush()
+		a.call.flush()
 	}
 	n, err := a.ReadCloser.Read(b)
 	if err != nil {

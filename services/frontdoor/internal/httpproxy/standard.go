@@ -74,8 +74,12 @@ func (e *Standard) Serve(w http.ResponseWriter, call *Call) error {
 	return nil
 }
 
-// ForgetVisitor implements Engine.
-func (e *Standard) ForgetVisitor(v *Visitor) { e.pool.forget(v) }
+// ForgetVisitor implements Engine. Few visitors have something of their own.
+func (e *Standard) ForgetVisitor(v *Visitor) {
+	if keys := v.ties(); len(keys) > 0 {
+		e.pool.forget(keys)
+	}
+}
 
 // Close implements Engine.
 func (e *Standard) Close() { e.pool.close() }
@@ -124,17 +128,7 @@ func (e *Standard) attempt(ctx context.Context, out *outbound, call *carriedCall
 	call.Trip.Started()
 	used := p.served > 0 || p.unproven
 	call.Connected(p.served, p.born, p.conn.Via)
-	res, err = p.roundTrip(ctx, req, call.Trace(req.header, p.key.agent.ID), passageOptions{
-		answerTimeout: e.answerTimeout,
-		inspect: func(res *http.Response) {
-			if challenges(res.Header) {
-				p.key = call.Visitor.tie(p.key)
-			}
-		},
-		informational: call.informational,
-		settled:       e.settled,
-		flush:         call.flush,
-	})
+	res, err = p.roundTrip(ctx, req, call.Trace(req.header, p.key.agent.ID), e, call)
 	var f *failure
 	stale := used && errors.As(err, &f) && f.unsent || errors.Is(err, proxyconn.ErrAckTimeout)
 	return res, !stale, err

@@ -62,6 +62,18 @@ func (v *Visitor) keyFor(k key) key {
 	return k
 }
 
+// ties are the keys of the private connections that are this visitor's alone.
+func (v *Visitor) ties() []key {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	keys := make([]key, 0, len(v.tied))
+	for k := range v.tied {
+		k.visitor = v
+		keys = append(keys, k)
+	}
+	return keys
+}
+
 // aborted counts a request that the visitor gave up, and closes the connection
 // of one who does nothing else.
 func (v *Visitor) aborted(now time.Time) {
