@@ -58,11 +58,11 @@ lint: .bin/.lint.stamp .bin/.buf.stamp ## Check style, dependency rules, protos 
 	hack/lint
 
 .PHONY: generate
-generate: .bin/.gen.stamp .bin/.buf.stamp ## Generate api/gen from api/proto
+generate: .bin/.gen.stamp .bin/.rest.stamp .bin/.buf.stamp ## Generate api/gen, and a REST client for tests, from api/proto
 	$(BIN)/buf generate
 
 .PHONY: check-generate
-check-generate: .bin/.gen.stamp .bin/.buf.stamp ## Fail if api/gen is not what `make generate` writes
+check-generate: .bin/.gen.stamp .bin/.rest.stamp .bin/.buf.stamp ## Fail if api/gen is not what `make generate` writes
 	hack/check-generate
 
 .PHONY: tidy
@@ -70,7 +70,7 @@ tidy: ## Tidy every go.mod
 	hack/modules --all | while read -r dir; do GOWORK=off go -C "$$dir" mod tidy; done
 
 .PHONY: tools
-tools: $(foreach t,buf gen lint test,.bin/.$(t).stamp) ## Build the pinned tools into .bin/
+tools: $(foreach t,buf gen rest lint test,.bin/.$(t).stamp) ## Build the pinned tools into .bin/
 
 .PHONY: ci
 ci: ## Run all that CI runs, with the time of each step
@@ -87,6 +87,9 @@ clean: ## Remove what was built
 	mv $(BIN)/.etcd/etcdctl $(BIN)/etcdctl
 	@rmdir $(BIN)/.etcd
 	@touch $@
+
+# This plugin's source is here, too.
+.bin/.rest.stamp: $(wildcard tools/rest/protoc-gen-rest/*)
 
 .bin/.%.stamp: tools/%/go.mod tools/%/go.sum
 	GOWORK=off GOBIN=$(BIN) go -C tools/$* install tool

@@ -3,7 +3,7 @@ package api
 
 import _ "embed"
 
-// OpenAPI is the OpenAPI (Swagger 2.0) document of REST.
+// OpenAPI is the OpenAPI document of REST.
 //
-//go:embed gen/openapi.swagger.json
+//go:embed gen/openapi.json
 var OpenAPI []byte

@@ -32,6 +32,7 @@ type cli struct {
 	Create     createCommand        `cmd:"" help:"Make a resource."`
 	Update     updateCommand        `cmd:"" help:"Change a resource."`
 	Delete     deleteCommand        `cmd:"" help:"Delete resources; sessions and tunnels end."`
+	Rotate     rotateCommand        `cmd:"" help:"Give a token a new secret; the old one can be good for a while."`
 	Drain      drainCommand         `cmd:"" help:"Have a connector or frontdoor let everybody go elsewhere, and end."`
 	Explain    explainCommand       `cmd:"" help:"Say what would become of a visitor's request now, and why."`
 	Events     eventsCommand        `cmd:"" help:"Show what was done, by whom."`

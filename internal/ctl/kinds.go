@@ -33,11 +33,20 @@ type column struct{ title, path string }
 
 var kinds = []kind{
 	{
+		name: "accounts", singular: "account", item: &authv1.Account{}, page: &authv1.ListAccountsResponse{},
+		create: &authv1.Account{}, created: &authv1.Account{}, updatable: true, deletable: true, events: "account",
+		columns: []column{
+			{"ID", "id"}, {"NAME", "display_name"}, {"DISABLED", "disabled"}, {"AGENTS", "quotas.max_agents"},
+			{"ENDPOINTS", "quotas.max_endpoints"}, {"CONNECTIONS", "quotas.max_connections"}, {"CREATED", "create_time"},
+		},
+	},
+	{
 		name: "tokens", singular: "token", item: &authv1.Token{}, page: &authv1.ListTokensResponse{},
-		create: &authv1.CreateTokenRequest{}, created: &authv1.CreateTokenResponse{}, events: "token",
+		create: &authv1.CreateTokenRequest{}, created: &authv1.CreateTokenResponse{},
+		updatable: true, deletable: true, events: "token",
 		columns: []column{
 			{"ID", "id"}, {"ACCOUNT", "account_id"}, {"KIND", "kind"}, {"ROLE", "role"}, {"GRANTS", "grants"},
-			{"CREATED", "create_time"}, {"EXPIRES", "expire_time"}, {"REVOKED", "revoke_time"}, {"DESCRIPTION", "description"},
+			{"CREATED", "create_time"}, {"EXPIRES", "expire_time"}, {"REVOKED", "revoke_time"}, {"USED", "last_use_time"}, {"DESCRIPTION", "description"},
 		},
 	},
 	{

@@ -71,7 +71,7 @@ func (f *Frontdoor) userServices(table *route.Table, r *rest) grpcapi.Services {
 	return grpcapi.Services{
 		Sessions: grpcapi.NewSessions(connectors),
 		Inspect:  grpcapi.NewInspect(local),
-		Events:   grpcapi.NewEvents(f.deps.Registry, r.stopping),
+		Events:   grpcapi.NewEvents(f.deps.Auth, f.deps.Registry, r.stopping),
 		Explain: grpcapi.NewExplain(grpcapi.ExplainDeps{
 			Local: local, Registry: f.deps.Registry, Connectors: connectors,
 			Frontdoors: func() grpcapi.Nodes { return r.peers.Conns() },

@@ -7,9 +7,11 @@ replace github.com/dialback/dialback => ../..
 require (
 	github.com/coder/websocket v1.8.15
 	github.com/dialback/dialback v0.0.0-00010101000000-000000000000
+	github.com/oapi-codegen/runtime v1.8.0
 )
 
 require (
+	github.com/apapsch/go-jsonmerge/v2 v2.0.0 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect

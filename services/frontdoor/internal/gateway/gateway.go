@@ -121,6 +121,7 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 		writeError(ctx, w, err)
 		return
 	}
+	body = ifMatch(r, body)
 	own := withCaller(ctx, caller{authorization: r.Header.Get("Authorization"), address: address})
 	clean := plain(own, r, body)
 	if r.URL.Path == "/v1/events" && r.Method == http.MethodGet {

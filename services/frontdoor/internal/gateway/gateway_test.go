@@ -318,14 +318,14 @@ func TestTheDocumentIsServed(t *testing.T) {
 	r := start(t, nil)
 	_, body := r.do(http.MethodGet, "/v1/openapi.json", "", nil)
 	var document struct {
-		Swagger             string
-		Paths               map[string]any
-		SecurityDefinitions map[string]any
+		OpenAPI    string
+		Paths      map[string]any
+		Components struct{ SecuritySchemes map[string]any }
 	}
 	if err := json.Unmarshal(body, &document); err != nil {
 		t.Fatal(err)
 	}
-	if document.Swagger != "2.0" || document.Paths["/v1/sessions/{id}"] == nil || document.SecurityDefinitions["bearer"] == nil {
+	if document.OpenAPI != "3.0.3" || document.Paths["/v1/sessions/{id}"] == nil || document.Components.SecuritySchemes["bearer"] == nil {
 		t.Errorf("document: %v", document)
 	}
 }

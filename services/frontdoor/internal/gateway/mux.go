@@ -23,6 +23,7 @@ func services(d Deps) []func(context.Context, *runtime.ServeMux) error {
 	own, auth, registry := carrier{d.Frontdoor}, carrier{d.Auth}, carrier{d.Registry}
 	return []func(context.Context, *runtime.ServeMux) error{
 		of(frontdoorv1.RegisterSessionServiceHandlerClient, frontdoorv1.NewSessionServiceClient(own)),
+		of(authv1.RegisterAccountServiceHandlerClient, authv1.NewAccountServiceClient(auth)),
 		of(authv1.RegisterTokenServiceHandlerClient, authv1.NewTokenServiceClient(auth)),
 		of(registryv1.RegisterReservationServiceHandlerClient, registryv1.NewReservationServiceClient(registry)),
 		of(registryv1.RegisterTunnelServiceHandlerClient, registryv1.NewTunnelServiceClient(registry)),

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	auditv1 "github.com/dialback/dialback/api/gen/dialback/audit/v1"
+	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	frontdoorv1 "github.com/dialback/dialback/api/gen/dialback/frontdoor/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
@@ -29,13 +30,13 @@ var (
 // what the caller may see.
 type Events struct {
 	frontdoorv1.UnimplementedEventServiceServer
-	registry grpc.ClientConnInterface
-	stopping <-chan struct{}
+	auth, registry grpc.ClientConnInterface
+	stopping       <-chan struct{}
 }
 
 // NewEvents returns the service; its streams end when stopping is closed.
-func NewEvents(registry grpc.ClientConnInterface, stopping <-chan struct{}) *Events {
-	return &Events{registry: registry, stopping: stopping}
+func NewEvents(auth, registry grpc.ClientConnInterface, stopping <-chan struct{}) *Events {
+	return &Events{auth: auth, registry: registry, stopping: stopping}
 }
 
 // position is how far a stream is in each history. The revisions are of two
@@ -90,7 +91,7 @@ func (s *Events) WatchEvents(req *frontdoorv1.WatchEventsRequest, stream frontdo
 	ctx, cancel := context.WithCancel(onBehalf(stream.Context()))
 	defer cancel()
 	steps, ends := make(chan step), make(chan error)
-	histories := []history{s.ofRegistry}
+	histories := []history{s.ofAuth, s.ofRegistry}
 	for _, follow := range histories {
 		go func() {
 			err := follow(ctx, at, req, steps)
@@ -127,6 +128,16 @@ func (s *Events) WatchEvents(req *frontdoorv1.WatchEventsRequest, stream frontdo
 	}
 }
 
+func (s *Events) ofAuth(ctx context.Context, after position, req *frontdoorv1.WatchEventsRequest, out chan<- step) error {
+	stream, err := authv1.NewAuditServiceClient(s.auth).WatchEvents(ctx, &authv1.WatchEventsRequest{
+		AfterRevision: after.auth, Kind: req.GetKind(), AccountId: req.GetAccountId(),
+	})
+	if err != nil {
+		return err
+	}
+	return handOn(ctx, stream.Recv, out, func(m *authv1.WatchEventsResponse, p *position) { p.auth = m.GetRevision() })
+}
+
 func (s *Events) ofRegistry(ctx context.Context, after position, req *frontdoorv1.WatchEventsRequest, out chan<- step) error {
 	stream, err := registryv1.NewTunnelServiceClient(s.registry).WatchTunnels(ctx, &registryv1.WatchTunnelsRequest{
 		AfterRevision: after.registry, Epoch: uint64(max(after.epoch, 0)), Kind: req.GetKind(), AccountId: req.GetAccountId(),
@@ -134,13 +145,21 @@ func (s *Events) ofRegistry(ctx context.Context, after position, req *frontdoorv
 	if err != nil {
 		return err
 	}
+	return handOn(ctx, stream.Recv, out, func(m *registryv1.WatchTunnelsResponse, p *position) {
+		p.registry, p.epoch = m.GetRevision(), int64(m.GetEpoch()) // #nosec G115 -- it counts restores
+	})
+}
+
+// handOn passes on what a history says until it ends.
+func handOn[M interface{ GetEvents() []*auditv1.Event }](ctx context.Context, recv func() (M, error), out chan<- step, move func(M, *position)) error {
 	for first := 1; ; first = 0 {
-		m, err := stream.Recv()
+		m, err := recv()
 		if err != nil {
 			return err
 		}
 		one := step{m.GetEvents(), func(p *position) {
-			p.registry, p.epoch, p.heard = m.GetRevision(), int64(m.GetEpoch()), p.heard+first // #nosec G115 -- it counts restores
+			p.heard += first
+			move(m, p)
 		}}
 		select {
 		case out <- one:
