@@ -33,7 +33,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := registry.Default("example.com")
-	if f.LeaseTTL != want.LeaseTTL || f.Grace != want.Grace || f.Park != want.Park {
+	if f.LeaseTTL != want.LeaseTTL || f.Grace != want.Grace || f.Park != want.Park ||
+		f.AuditKeep != want.AuditKeep || f.AuditRecords != want.AuditRecords || f.TCPPorts != want.Ports {
 		t.Errorf("flags %+v, want %+v", f, want)
 	}
 }
@@ -74,5 +75,7 @@ func TestTheCommandSaysWhatIsWrong(t *testing.T) {
 		"/nowhere/etcd.crt":             {"--etcd-ca", "/nowhere/etcd.crt"},
 		"whole seconds":                 {"--lease-ttl", "1500ms"},
 		"--log-format":                  {"--log-format", "xml"},
+		"--tcp-ports":                   {"--tcp-ports", "20999-20000"},
+		"outgoing connections":          {"--tcp-ports", "1-65535"},
 	})
 }
