@@ -137,7 +137,7 @@ func (d *Directory) bind(ctx context.Context, req BindRequest, name string) (*Cl
 		}
 	}
 	if old.Claim.has(view.Tunnel.Key) {
-		away := moveAway(req.Principal, old)
+		away := d.moveAway(req.Principal, old)
 		plan.Transitions = append(plan.Transitions, away)
 		plan.Events = append(plan.Events, endEvents(away, req.source(), "moved")...)
 	}
@@ -260,13 +260,19 @@ func attach(req BindRequest, before Endpoint) (Transition, error) {
 	return Transition{Before: before, Claim: claim}, nil
 }
 
-// moveAway frees the name that a tunnel had.
-func moveAway(p Principal, old Endpoint) Transition {
+// moveAway frees the name that a tunnel had. A port rests: it stays parked for the
+// agent, as no tunnel's that could ask for it, since the tunnel has another name.
+func (d *Directory) moveAway(p Principal, old Endpoint) Transition {
 	reason := Closed
 	if old.Claim.Instance != p.Instance {
 		reason = TakenOver
 	}
-	return Transition{Before: old, End: true, Reason: reason}
+	if old.Claim.Port() == 0 {
+		return Transition{Before: old, End: true, Reason: reason}
+	}
+	t := d.end(old, reason)
+	t.Claim.Tunnel = old.Hostname
+	return t
 }
 
 // bindEvents says who has the name now; one more way to it is no event.

@@ -1,6 +1,9 @@
 package directory
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Tunnel answers an endpoint that has a claim, parked or not, if it is the
 // caller's to see.
@@ -21,7 +24,7 @@ func (d *Directory) Tunnel(ctx context.Context, by Caller, name string) (Endpoin
 
 // Close ends a tunnel for good: claim and attachments in one transaction, and
 // whoever holds a session of it hears that an operator did it. A parked one is
-// forgotten: its name is free.
+// forgotten: its name is free. A port is not before it has rested, for anybody.
 func (d *Directory) Close(ctx context.Context, by Caller, name string) error {
 	return retry(ctx, func() error {
 		before, err := d.Tunnel(ctx, by, name)
@@ -29,8 +32,11 @@ func (d *Directory) Close(ctx context.Context, by Caller, name string) error {
 			return err
 		}
 		t := Transition{Before: before, End: true, Reason: Deleted}
-		if before.Claim.active() {
+		switch c := before.Claim; {
+		case c.active():
 			t = d.end(before, Deleted)
+		case c.Port() != 0 && time.Since(c.ParkedAt) < d.config.PortRest:
+			return ErrResting.WithMessage("port %d rests: whoever gets it next would get the visitors of who had it; close it once more in %v", c.Port(), d.config.PortRest)
 		}
 		return d.finish(ctx, t, by.source(), Deleted.String())
 	})

@@ -35,6 +35,8 @@ var (
 		"the account has as much as it may; close something, or ask for a higher quota")
 	ErrDraining = errs.New(errs.FailedPrecondition, errs.ReasonDrainInProgress,
 		"another connector drains, and agents leave one connector at a time; wait for it, or force it")
+	ErrResting = errs.New(errs.FailedPrecondition, errs.ReasonNameInUse,
+		"the port was in use until a moment ago; close it once more later")
 	ErrCompacted = errs.New(errs.NotFound, errs.ReasonCompacted,
 		"that far back no history is kept; begin from now")
 	ErrOverloaded = errs.New(errs.ResourceExhausted, errs.ReasonOverloaded,

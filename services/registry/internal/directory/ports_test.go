@@ -143,6 +143,45 @@ func TestAGivenUpPortRests(t *testing.T) {
 	}
 }
 
+// However a port is left, it rests: its tunnel asks for another name, or an
+// operator ends it and then forgets it.
+func TestAPortRestsHoweverItIsLeft(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	p, stranger := agentOf("a"), principalOf("other")
+	f.mustPort(p, "t1", 20001)
+	f.bind(p, "s-a", "t1", host) // another name
+	f.mustPort(p, "t2", 20002)
+	if err := f.Close(t.Context(), operator("acme"), "tcp:20002"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(t.Context(), operator("acme"), "tcp:20002"); !errors.Is(err, directory.ErrResting) {
+		t.Errorf("forgotten at once: %v", err)
+	}
+	for _, port := range []uint16{20001, 20002} {
+		if _, err := f.port(stranger, "x", port); !errors.Is(err, directory.ErrNameTaken) {
+			t.Errorf("a stranger asks for %d: %v", port, err)
+		}
+	}
+	if e := f.endpoint(host); e.Claim == nil || e.Claim.Tunnel != "t1" {
+		t.Errorf("the tunnel has %+v", e.Claim)
+	}
+	if got := f.mustPort(p, "t3", 20001); got != 20001 { // the agent's own
+		t.Errorf("port %d", got)
+	}
+	if got := f.keys("index/tunnel/acme/a/"); len(got) != 3 {
+		t.Errorf("the tunnels are %v", got)
+	}
+	f.config.PortRest = time.Nanosecond
+	f.Directory = directory.New(f.config, f.store, f.holders)
+	if err := f.Close(t.Context(), operator("acme"), "tcp:20002"); err != nil {
+		t.Errorf("forgotten when it has rested: %v", err)
+	}
+	if e := f.endpoint("tcp:20002"); e.Claim != nil {
+		t.Errorf("the claim is %+v", e.Claim)
+	}
+}
+
 // A free port is taken before one that somebody has given up.
 func TestFreePortsComeFirst(t *testing.T) {
 	t.Parallel()
