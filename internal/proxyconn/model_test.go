@@ -186,7 +186,7 @@ func (w *world) fingerprint() string {
 		fmt.Fprintf(&b, "\n%+v", r)
 	}
 	for _, v := range w.visits {
-		fmt.Fprint(&b, "\nvisit", len(v.wrote), len(v.got), v.request, v.readErr, v.closedWrite, v.closedRead, v.closed, v.aborted,
+		fmt.Fprint(&b, "\nvisit", len(v.wrote), len(v.got), v.request, v.readErr, v.between, v.closedWrite, v.closedRead, v.closed, v.aborted,
 			v.decided, len(v.replied), v.resets, v.pipeDone, v.pipeErr, v.undelivered, v.judged)
 		if v.e != nil {
 			dump(&b, reflect.ValueOf(v.e).Elem())

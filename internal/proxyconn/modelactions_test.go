@@ -106,7 +106,7 @@ var plainActions = []action{
 		v := w.visit()
 		return !w.f.busy() && len(w.visits) < w.exchanges && (v == nil || v.e != nil && v.over())
 	}, (*world).open},
-	byVisitor("write", func(w *world, v *visit) bool { return !v.closedWrite && !v.writing && (!w.http || v.request > 0) },
+	byVisitor("write", func(w *world, v *visit) bool { return !v.closedWrite && !v.writing && (!w.http || v.request > 0 && !v.between) },
 		func(w *world, v *visit) { w.write(v, 1) }),
 	byVisitor("flood", func(w *world, v *visit) bool { return !v.closedWrite && !v.writing },
 		func(w *world, v *visit) { w.write(v, floodWords) }),
@@ -128,7 +128,7 @@ var plainActions = []action{
 	}),
 	byVisitor("request", func(w *world, v *visit) bool { return w.http && v.request < 2 }, (*world).request),
 	byVisitor("answered", func(w *world, v *visit) bool { return w.http && v.request > 0 && len(v.got) > 0 },
-		func(_ *world, v *visit) { v.e.EndRequest() }),
+		(*world).answered),
 	{"fretire", func(w *world) bool { return !w.f.busy() && !w.retired }, func(w *world) {
 		w.retired = true
 		w.s.Retire()
@@ -181,7 +181,18 @@ func (w *world) request(v *visit) {
 	defer v.mu.Unlock()
 	if v.e.BeginRequest(&proxyv1.Req{}) == nil {
 		v.request++
+		v.between = false
 	}
+}
+
+// answered says that the answer to the request was read whole, if any was.
+func (w *world) answered(v *visit) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.e.EndRequest()
+	v.e.s.mu.Lock()
+	defer v.e.s.mu.Unlock()
+	v.between = v.e.requestDone
 }
 
 // strangers are actions that inject frames nobody sent: those of an exchange

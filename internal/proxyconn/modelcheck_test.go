@@ -57,6 +57,9 @@ func (w *world) checkLife(c *mconn) error {
 	if c.behind() || r.behind {
 		return nil // it is not there yet
 	}
+	if asked := r.stopIn && r.resp || r.refused; r.open && asked && !r.finSaid && !r.resetSaid && !c.busy() {
+		return fmt.Errorf("%s does not end its direction, which nobody hears: %+v", w.name(c), *r)
+	}
 	under, n := w.underWay(c)
 	if under != r.open || n != r.n {
 		return fmt.Errorf("%s: exchange %d, under way %t: %+v", w.name(c), n, under, *r)
@@ -242,6 +245,11 @@ func (w *world) wind() error {
 		if w.http && name == "closewrite" {
 			continue // in HTTP that says nothing
 		}
+		if name == "tick" {
+			if err := w.checkRest(); err != nil {
+				return err
+			}
+		}
 		if a := named(name); a.can(w) {
 			w.step(a)
 		}
@@ -250,6 +258,17 @@ func (w *world) wind() error {
 		}
 	}
 	return w.deliverAll()
+}
+
+// checkRest: when everybody has done all and everything has arrived, nobody
+// waits for anything. That time would end the wait is no excuse.
+func (w *world) checkRest() error {
+	for _, c := range []*mconn{w.f, w.a} {
+		if r := w.refereeOf(c); w.errOf(c) == nil && r.open {
+			return fmt.Errorf("%s waits for what nobody owes: %+v", w.name(c), *r)
+		}
+	}
+	return nil
 }
 
 func (w *world) deliverAll() error {

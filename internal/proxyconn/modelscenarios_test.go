@@ -33,6 +33,13 @@ var (
 		"closewrite", "to agent", "servicefin", "to frontdoor",
 		"start", "to agent", "to frontdoor", "accept", "to frontdoor")
 
+	// aborted leads to where the visitor's abort has found the exchange ended at
+	// the agent.
+	aborted = append(append([]string{}, streaming...), "closewrite", "to agent", "servicefin", "reset", "to agent")
+	// answered leads to an HTTP request whose answer has come.
+	answered = append(append([]string{}, streaming...), "request", "write", "all to agent", "reply", "to frontdoor")
+	requests = every("write", "request", "answered", "reply", "servicefin", "servicedeaf", "closeread", "close", "cut")
+
 	ends = []string{
 		"write", "closewrite", "closeread", "reset", "close",
 		"reply", "servicefin", "servicedeaf", "servicereset", "agentreset",
@@ -72,6 +79,10 @@ var scenarios = []scenario{
 		actions: every("start", "accept", "refuse", "write", "close"),
 	},
 	{
+		name: "strangers behind a late abort", depth: 2, exchanges: 3, prefix: aborted, strangers: true,
+		actions: every("start"),
+	},
+	{
 		name: "before the answer", depth: 4, exchanges: 2, prefix: []string{"start"},
 		actions: every("start", "write", "flood", "accept", "refuse", "closewrite", "close", "reset"),
 	},
@@ -92,8 +103,11 @@ var scenarios = []scenario{
 		actions: twice(every("start", "closewrite", "servicefin", "reset", "agentreset", "accept", "refuse"), "start"),
 	},
 	{
-		name: "http", depth: 5, exchanges: 2, prefix: streaming, http: true,
-		actions: twice(every("write", "request", "answered", "reply", "servicefin", "servicedeaf", "closeread", "close", "cut"),
-			"write", "request", "reply", "answered"),
+		name: "http", depth: 4, exchanges: 2, prefix: streaming, http: true,
+		actions: twice(requests, "write", "request", "reply", "answered"),
+	},
+	{
+		name: "http behind an answer", depth: 4, exchanges: 2, prefix: answered, http: true,
+		actions: requests,
 	},
 }

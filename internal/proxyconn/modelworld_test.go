@@ -22,6 +22,7 @@ type visit struct {
 	readErr error // the reader has ended
 	foreign bool  // an answer to one request was read in another
 	request int   // number of the HTTP request under way
+	between bool  // it is answered, the next has not begun
 	writing bool  // a Write has not returned
 
 	closedWrite, closedRead, closed, aborted bool // by the visitor
@@ -189,7 +190,7 @@ func (v *visit) read(e *ServerExchange) {
 	for {
 		n, err := e.Read(buf)
 		v.mu.Lock()
-		if n > 0 && e.http && int(buf[8]) != v.request {
+		if n > 0 && e.http && (v.between || int(buf[8]) != v.request) {
 			v.foreign = true
 		}
 		v.got = append(v.got, buf[:n]...)
