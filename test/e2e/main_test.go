@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	if err := harness.EndShared(); err != nil {
+		fmt.Fprintln(os.Stderr, "the shared cluster:", err)
+		code = 1
+	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }

@@ -11,31 +11,31 @@ import (
 // Only those who know the password get in, and the service never sees it. It is
 // nowhere in the server's store or log.
 func TestAnEndpointWithAPassword(t *testing.T) {
-	t.Parallel()
-	server := harness.StartServer(t, nil)
-	agent := server.Agent(serve(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte("in " + r.Header.Get("Authorization")))
-	}), "--basic-auth", "anna:open sesame")
-	host := strings.TrimPrefix(agent.URL(), "http://")
-	for user, want := range map[string]string{
-		"anna:open sesame": "in  200 ",
-		"anna:guess":       "401 AUTH_REQUIRED",
-		"otto:open sesame": "401 AUTH_REQUIRED",
-		"":                 "401 AUTH_REQUIRED",
-	} {
-		args := []string{"-w", " %{http_code} %header{dialback-error}", "-H", "Host: " + host, "http://" + server.HTTP + "/"}
-		if user != "" {
-			args = append(args, "-u", user)
+	everywhere(t, func(t *testing.T, d *harness.Deployment) {
+		agent := d.Agent(serve(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write([]byte("in " + r.Header.Get("Authorization")))
+		}), "--basic-auth", "anna:open sesame")
+		host := strings.TrimPrefix(agent.URL(), "http://")
+		for user, want := range map[string]string{
+			"anna:open sesame": "in  200 ",
+			"anna:guess":       "401 AUTH_REQUIRED",
+			"otto:open sesame": "401 AUTH_REQUIRED",
+			"":                 "401 AUTH_REQUIRED",
+		} {
+			args := []string{"-w", " %{http_code} %header{dialback-error}", "-H", "Host: " + host, "http://" + d.HTTP + "/"}
+			if user != "" {
+				args = append(args, "-u", user)
+			}
+			if got := harness.Curl(t, args...); !strings.HasSuffix(got, want) {
+				t.Errorf("%q: %q", user, got)
+			}
 		}
-		if got := harness.Curl(t, args...); !strings.HasSuffix(got, want) {
-			t.Errorf("%q: %q", user, got)
+		for _, log := range []string{d.Logs(), agent.Log()} {
+			if strings.Contains(log, "sesame") {
+				t.Error("a password is in the log")
+			}
 		}
-	}
-	for _, log := range []string{server.Log(), agent.Log()} {
-		if strings.Contains(log, "sesame") {
-			t.Error("a password is in the log")
-		}
-	}
+	})
 }
 
 // What a user can get wrong on the command line is told at once, with what to do.

@@ -7,34 +7,44 @@ import (
 	"github.com/dialback/dialback/test/e2e/harness"
 )
 
+// everywhere runs a test on dialbackd, and on the cluster that tests share.
+func everywhere(t *testing.T, test func(t *testing.T, d *harness.Deployment)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("standalone", func(t *testing.T) {
+		t.Parallel()
+		test(t, harness.Standalone(t).Deployment)
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		test(t, harness.OnCluster(t))
+	})
+}
+
 // site is a local service behind a tunnel, and how a visitor with curl gets
 // there, over http and over https.
 type site struct {
-	server      *harness.Server
-	agent       *harness.Agent
+	*harness.Deployment
 	host        string
 	http, https string
 	// args make curl resolve the name and trust the certificate.
 	args []string
 }
 
-// publish starts a server with a certificate of its own and an agent in front
-// of the service at local.
-func publish(t *testing.T, local string, agentArgs ...string) *site {
+// publish starts an agent in front of the service at local, under a name of its
+// own.
+func publish(t *testing.T, d *harness.Deployment, local string) *site {
 	t.Helper()
-	const name = "site"
-	cert := harness.NewCertificate(t, name+".localhost")
-	server := harness.StartServer(t, nil, "--tls-cert", cert.Cert, "--tls-key", cert.Key)
-	agent := server.Agent(append([]string{local, "--subdomain", name}, agentArgs...)...)
+	agent := d.Agent(local, "--subdomain", d.Name())
 	u, err := url.Parse(agent.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	host := u.Hostname()
-	httpAddr, httpsAddr := host+":"+harness.Port(server.HTTP), host+":"+harness.Port(server.TLS)
+	httpAddr, httpsAddr := host+":"+harness.Port(d.HTTP), host+":"+harness.Port(d.TLS)
 	return &site{
-		server: server, agent: agent, host: host, http: "http://" + httpAddr, https: "https://" + httpsAddr,
-		args: []string{"--cacert", cert.CA, "--resolve", httpAddr + ":127.0.0.1", "--resolve", httpsAddr + ":127.0.0.1"},
+		Deployment: d, host: host, http: "http://" + httpAddr, https: "https://" + httpsAddr,
+		args: []string{"--cacert", d.CA, "--resolve", httpAddr + ":127.0.0.1", "--resolve", httpsAddr + ":127.0.0.1"},
 	}
 }
 

@@ -89,26 +89,27 @@ func (v visitor) bytes(host, mark string) string {
 // Whatever visitors and services send, no byte of one visit is in another's
 // answer. Every mark is unique; the service's connections are shared.
 func TestVisitorsNeverMeet(t *testing.T) {
-	t.Parallel()
-	s := publish(t, serveRaw(t, misbehave))
-	var count atomic.Int64
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 25 {
-				for _, v := range visitors {
-					mark := fmt.Sprintf("m%011d", count.Add(1))
-					visit(t, s, v, mark)
+	everywhere(t, func(t *testing.T, d *harness.Deployment) {
+		s := publish(t, d, serveRaw(t, misbehave))
+		var count atomic.Int64
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 25 {
+					for _, v := range visitors {
+						mark := fmt.Sprintf("m%011d", count.Add(1))
+						visit(t, s, v, mark)
+					}
 				}
-			}
-		})
-	}
-	wg.Wait()
-	t.Logf("%d visits", count.Load())
+			})
+		}
+		wg.Wait()
+		t.Logf("%d visits", count.Load())
+	})
 }
 
 func visit(t *testing.T, s *site, v visitor, mark string) {
-	c, err := net.Dial("tcp", s.server.HTTP)
+	c, err := net.Dial("tcp", s.HTTP)
 	if err != nil {
 		t.Error(err)
 		return
@@ -146,31 +147,31 @@ func visit(t *testing.T, s *site, v visitor, mark string) {
 // for, as servers do that give up on an idle connection. It has left the
 // service before the next request comes, and must not become its answer.
 func TestAReplyThatNobodyAskedFor(t *testing.T) {
-	t.Parallel()
-	for name, stray := range map[string]string{
-		"200":  "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nSTRAY",
-		"408":  "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 5\r\n\r\nSTRAY",
-		"junk": "STRAY",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var last atomic.Pointer[net.Conn] // the connection of the newest request
-			s := publish(t, serveRaw(t, func(c net.Conn) {
-				in := bufio.NewReader(c)
-				for {
-					if _, err := http.ReadRequest(in); err != nil {
-						return
+	everywhere(t, func(t *testing.T, d *harness.Deployment) {
+		for name, stray := range map[string]string{
+			"200":  "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nSTRAY",
+			"408":  "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 5\r\n\r\nSTRAY",
+			"junk": "STRAY",
+		} {
+			t.Run(name, func(t *testing.T) {
+				var last atomic.Pointer[net.Conn] // the connection of the newest request
+				s := publish(t, d, serveRaw(t, func(c net.Conn) {
+					in := bufio.NewReader(c)
+					for {
+						if _, err := http.ReadRequest(in); err != nil {
+							return
+						}
+						last.Store(&c)
+						fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
 					}
-					last.Store(&c)
-					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+				}))
+				for range 5 { // each costs a retry, and those of an endpoint are bounded
+					if got := s.curl(t, s.http+"/"); got != "good" {
+						t.Errorf("got %q", got)
+					}
+					fmt.Fprint(*last.Load(), stray)
 				}
-			}))
-			for range 5 { // each costs a retry, and those of an endpoint are bounded
-				if got := s.curl(t, s.http+"/"); got != "good" {
-					t.Errorf("got %q", got)
-				}
-				fmt.Fprint(*last.Load(), stray)
-			}
-		})
-	}
+			})
+		}
+	})
 }

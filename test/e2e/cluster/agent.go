@@ -48,8 +48,7 @@ func (c *Cluster) startAgent(ctx context.Context) (err error) {
 		Pins              []string
 	}
 	if err := until(ctx, "auth makes an authtoken", func(ctx context.Context) error {
-		text, err := c.ctl(ctx, "--server", c.addr("auth-1"), "--credentials", c.credential("admin", "admin", ""),
-			"token", "create", "--output", "json")
+		text, err := c.Ctl(ctx, "token", "create", "--output", "json")
 		if err != nil {
 			return err
 		}

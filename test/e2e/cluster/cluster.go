@@ -47,6 +47,11 @@ type Config struct {
 	Dir string
 	// Bin holds Dialback's binaries, Tools etcd and etcdctl.
 	Bin, Tools string
+	// Names are hostnames of the visitors' certificate beside Domain and what is
+	// below it: clients do not take a wildcard right below a top-level domain.
+	Names []string
+	// Env is added to the environment of the four services.
+	Env []string
 }
 
 // Cluster is a running cluster.
@@ -56,9 +61,9 @@ type Cluster struct {
 	parts  []*Part
 	sample *sample
 
-	// URL is the agent's public URL, TLS the address for visitors with TLS and for
-	// agents; both are the load balancer's.
-	URL, TLS string
+	// URL is the agent's public URL. HTTP and TLS are the load balancer's addresses,
+	// for visitors without TLS, and for visitors with TLS and agents.
+	URL, HTTP, TLS string
 }
 
 // Start starts everything and returns when a visitor can be served. Stop ends it.
@@ -99,6 +104,23 @@ func (c *Cluster) Part(name string) *Part {
 
 // Parts returns all parts, in the order in which they were started.
 func (c *Cluster) Parts() []*Part { return slices.Clone(c.parts) }
+
+// Ctl runs dialbackctl as the administrator and returns what it prints.
+func (c *Cluster) Ctl(ctx context.Context, args ...string) (string, error) {
+	return c.ctl(ctx, append([]string{"--server", c.addr("auth-1"), "--credentials", c.credential("admin", "admin", "")}, args...)...)
+}
+
+// PublicCert is the file of the visitors' certificate, which is its own authority.
+func (c *Cluster) PublicCert() string { return filepath.Join(c.config.Dir, "public", "public.crt") }
+
+// Frontdoors are the addresses of each frontdoor for visitors without TLS.
+func (c *Cluster) Frontdoors() []string {
+	var list []string
+	for _, name := range replicas(Frontdoor) {
+		list = append(list, c.addr(name+plain))
+	}
+	return list
+}
 
 // Stop ends everything, those that need others first.
 func (c *Cluster) Stop() error {

@@ -24,7 +24,7 @@ func (c *Cluster) startHAProxy(ctx context.Context) error {
 	if err := c.start(&Part{Name: haproxy, Kind: HAProxy, program: program, args: []string{"-db", "-f", file}}); err != nil {
 		return err
 	}
-	c.TLS = c.addr(haproxy + secure)
+	c.HTTP, c.TLS = c.addr(haproxy+plain), c.addr(haproxy+secure)
 	return until(ctx, "the load balancer listens", func(ctx context.Context) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.TLS)
 		if err != nil {

@@ -19,7 +19,7 @@ func (c *Cluster) startServices(ctx context.Context) error {
 	}
 	for _, kind := range []string{Auth, Registry, Connector, Frontdoor} {
 		for _, name := range replicas(kind) {
-			part := &Part{Name: name, Kind: kind, program: filepath.Join(c.config.Bin, kind)}
+			part := &Part{Name: name, Kind: kind, program: filepath.Join(c.config.Bin, kind), env: c.config.Env}
 			part.args = append(c.identityArgs(kind, name), c.serviceArgs(kind, name, pin)...)
 			if err := c.start(part); err != nil {
 				return err
@@ -74,5 +74,5 @@ func (c *Cluster) agentAddr() string { return Domain + ":" + strconv.Itoa(c.port
 // issuePublic makes the certificate for visitors, who would have one of a public
 // authority.
 func (c *Cluster) issuePublic() error {
-	return selfSigned(filepath.Join(c.config.Dir, "public"), Domain, "*."+Domain)
+	return selfSigned(filepath.Join(c.config.Dir, "public"), append([]string{Domain, "*." + Domain}, c.config.Names...)...)
 }

@@ -5,10 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+
+	"github.com/dialback/dialback/test/e2e/cluster"
 )
 
-// bin is where Build has put the binaries.
-var bin string
+// bin is where Build has put the binaries, root the repository.
+var bin, root string
 
 // tools are the programs that the tests use. One that is missing fails the run:
 // a test that is skipped has seen nothing.
@@ -21,14 +24,23 @@ func Build(dir string) error {
 			return fmt.Errorf("the tests need %s: run `make test`, which installs it: %w", tool, err)
 		}
 	}
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/dialback/dialback").Output()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/dialback/dialback").Output()
 	if err != nil {
 		return fmt.Errorf("find the repository: %w", err)
 	}
-	bin = dir
-	for name, pkg := range map[string]string{"dialback": "./cmd/agent", "dialbackd": "./cmd/standalone", "dialbackctl": "./cmd/dialbackctl"} {
+	bin, root = dir, strings.TrimSpace(string(out))
+	for _, tool := range []string{"etcd", "etcdctl"} {
+		if _, err := os.Stat(filepath.Join(root, ".bin", tool)); err != nil {
+			return fmt.Errorf("the tests need %s: run `make test`, which builds it: %w", tool, err)
+		}
+	}
+	packages := map[string]string{"dialback": "./cmd/agent", "dialbackd": "./cmd/standalone", "dialbackctl": "./cmd/dialbackctl"}
+	for _, service := range []string{cluster.Auth, cluster.Registry, cluster.Connector, cluster.Frontdoor} {
+		packages[service] = "./services/" + service + "/cmd/" + service
+	}
+	for name, pkg := range packages {
 		cmd := exec.Command("go", "build", "-race", "-o", filepath.Join(dir, name), pkg)
-		cmd.Dir = string(root[:len(root)-1])
+		cmd.Dir = root
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("build %s: %w", name, err)

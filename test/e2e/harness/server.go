@@ -12,85 +12,57 @@ import (
 // Server is a running dialbackd with a data directory and a user's home of its
 // own.
 type Server struct {
-	*Proc
-	t    testing.TB
-	home string
+	*Deployment
+	proc *Proc
 	args []string
 	env  []string
 
-	// HTTP, TLS, Admin and API are the addresses that it listens on.
-	HTTP, TLS, Admin, API string
-	// Domain is the deployment's domain.
-	Domain string
+	// Admin is the address for dialbackctl, API that of REST, Domain the
+	// deployment's domain.
+	Admin, API, Domain string
 }
 
 // StartServer starts dialbackd on free ports.
 func StartServer(t testing.TB, env []string, args ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, home: t.TempDir(), args: args, env: env}
+	s := &Server{Deployment: &Deployment{test: t, home: t.TempDir()}, args: args, env: env}
 	s.HTTP, s.TLS, s.Admin, s.API = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	s.logs = func() string { return s.proc.Log() }
+	s.admin = func(args ...string) (int, string) {
+		return Run(t, s.Env(), Bin("dialbackctl"), append([]string{"--server", s.Admin}, args...)...)
+	}
 	s.Restart()
+	return s
+}
+
+// Standalone starts dialbackd with a certificate for visitors.
+func Standalone(t testing.TB, args ...string) *Server {
+	t.Helper()
+	cert := NewCertificate(t, hostnames(namesEach)...)
+	s := StartServer(t, nil, append([]string{"--tls-cert", cert.Cert, "--tls-key", cert.Key}, args...)...)
+	s.CA = cert.CA
 	return s
 }
 
 // Restart starts dialbackd again with the same data and the same addresses.
 func (s *Server) Restart() {
-	s.t.Helper()
+	s.test.Helper()
 	args := append([]string{"serve", "--data", filepath.Join(s.home, "data"), "--log-format", "json", "--log-level", "debug",
 		"--http", s.HTTP, "--tls", s.TLS, "--admin", s.Admin, "--api", s.API}, s.args...)
-	s.Proc = Start(s.t, append(s.Env(), s.env...), Bin("dialbackd"), args...)
-	line := s.WaitLog(`(?m)^(\{.*"msg":"ready".*\})$`)
+	s.proc = Start(s.test, append(s.Env(), s.env...), Bin("dialbackd"), args...)
+	line := s.proc.WaitLog(`(?m)^(\{.*"msg":"ready".*\})$`)
 	var ready struct{ HTTP, TLS, Admin, API, Domain string }
 	if err := json.Unmarshal([]byte(line), &ready); err != nil {
-		s.t.Fatalf("ready line %s: %v", line, err)
+		s.test.Fatalf("ready line %s: %v", line, err)
 	}
 	s.HTTP, s.TLS, s.Admin, s.API, s.Domain = ready.HTTP, ready.TLS, ready.Admin, ready.API, ready.Domain
 }
 
-// Env returns the environment of a user of this server: its agent
-// configuration, state and credentials are in a directory of the test.
-func (s *Server) Env() []string { return Home(s.home) }
+// Stop ends dialbackd with SIGTERM and returns its exit code.
+func (s *Server) Stop() int { return s.proc.Stop() }
 
-// Home returns the environment of a user whose home is dir.
-func Home(dir string) []string {
-	return []string{"HOME=" + dir, "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "XDG_DATA_HOME=",
-		"DIALBACK_DATA=" + filepath.Join(dir, "data"), "DIALBACK_SERVER=", "DIALBACK_AUTHTOKEN=", "DIALBACK_CA_PIN=",
-		"GORACE=halt_on_error=0"}
-}
-
-// Ctl runs dialbackctl as this server's administrator and returns its output.
-func (s *Server) Ctl(args ...string) string {
-	s.t.Helper()
-	code, out := Run(s.t, s.Env(), Bin("dialbackctl"), append([]string{"--server", s.Admin}, args...)...)
-	if code != 0 {
-		s.t.Fatalf("dialbackctl %v: exit %d\n%s", args, code, out)
-	}
-	return out
-}
-
-// Token makes an authtoken and returns its id, its secret and the pin.
-func (s *Server) Token(args ...string) (id, token, pin string) {
-	s.t.Helper()
-	out := s.Ctl(append([]string{"token", "create"}, args...)...)
-	for _, word := range strings.Fields(out) {
-		switch {
-		case strings.HasPrefix(word, "dbt_"):
-			token = word
-		case strings.HasPrefix(word, "sha256:"):
-			pin = word
-		}
-	}
-	if token == "" || pin == "" {
-		s.t.Fatalf("dialbackctl token create printed no token or no pin:\n%s", out)
-	}
-	return strings.Split(token, "_")[1], token, pin
-}
-
-// Agent starts `dialback http` as this server's own user.
-func (s *Server) Agent(args ...string) *Agent {
-	s.t.Helper()
-	return StartAgent(s.t, s.Env(), append([]string{"http", "--server", s.AgentAddr()}, args...)...)
-}
+// PID returns dialbackd's process id.
+func (s *Server) PID() int { return s.proc.PID() }
 
 // Agent is a running `dialback http`.
 type Agent struct {
@@ -136,6 +108,3 @@ func WriteFile(t testing.TB, name, text string) string {
 
 // Port returns the port of an address.
 func Port(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
-
-// AgentAddr returns the address that agents connect to.
-func (s *Server) AgentAddr() string { return "localhost:" + Port(s.TLS) }
