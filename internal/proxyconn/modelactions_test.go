@@ -106,7 +106,9 @@ var plainActions = []action{
 		v := w.visit()
 		return !w.f.busy() && len(w.visits) < w.exchanges && (v == nil || v.e != nil && v.over())
 	}, (*world).open},
-	byVisitor("write", func(w *world, v *visit) bool { return !v.closedWrite && !v.writing && (!w.http || v.request > 0 && !v.between) },
+	byVisitor("write", func(w *world, v *visit) bool {
+		return !v.closedWrite && !v.writing && (!w.http || v.request > 0 && !v.between)
+	},
 		func(w *world, v *visit) { w.write(v, 1) }),
 	byVisitor("flood", func(w *world, v *visit) bool { return !v.closedWrite && !v.writing },
 		func(w *world, v *visit) { w.write(v, floodWords) }),
