@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/dialback/dialback/internal/config"
+	"github.com/dialback/dialback/internal/debugport"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/internal/tlsconf"
@@ -24,6 +25,7 @@ type Flags struct {
 	Cert      string `required:"" type:"path" help:"Service certificate, PEM; this service's role and name are in it. Reloaded when it changes."`
 	Key       string `required:"" type:"path" help:"Its key, PEM."`
 	CA        string `required:"" type:"path" help:"CA of the service certificates, PEM."`
+	Debug     string `help:"Where /metrics and /debug/pprof are served, host:port; no access control. None: nowhere."`
 	LogFormat string `enum:"text,json" default:"json" help:"Log as text or json."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"Log from this level on."`
 }
@@ -87,5 +89,9 @@ func start(ctx context.Context, role string, f *Flags) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Process{Log: log, Tracing: tracing, Identity: identity}, nil
+	p := &Process{Log: log, Tracing: tracing, Identity: identity, Metrics: debugport.NewMetrics()}
+	if err := p.serveDebug(ctx, f.Debug); err != nil {
+		return nil, errors.Join(err, p.close(context.WithoutCancel(ctx)))
+	}
+	return p, nil
 }

@@ -8,8 +8,10 @@ import (
 	"net"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/dialback/dialback/internal/debugport"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/internal/tlsconf"
@@ -20,6 +22,8 @@ type Process struct {
 	Log      *slog.Logger
 	Tracing  *telemetry.Telemetry
 	Identity *tlsconf.Service
+	// Metrics are served with --debug.
+	Metrics *prometheus.Registry
 
 	closers []func(context.Context) error
 }
@@ -57,6 +61,23 @@ func (p *Process) Listen(ctx context.Context, address string) (net.Listener, err
 		return nil
 	})
 	return l, nil
+}
+
+// serveDebug serves metrics and profiles until the process ends; an empty address:
+// nowhere.
+func (p *Process) serveDebug(ctx context.Context, address string) error {
+	port, err := debugport.Listen(ctx, address, p.Metrics)
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- port.Run(ctx) }()
+	p.OnClose(func(context.Context) error {
+		end()
+		return <-done
+	})
+	return nil
 }
 
 // close undoes all, and exports the last spans.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"syscall"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	"github.com/dialback/dialback/internal/agentconfig"
 	"github.com/dialback/dialback/internal/ctlconfig"
+	"github.com/dialback/dialback/internal/debugport"
 	"github.com/dialback/dialback/internal/lifecycle"
 	"github.com/dialback/dialback/services/auth"
 	"github.com/dialback/dialback/services/connector"
@@ -69,7 +69,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Server, error)
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, log: log, metrics: newMetrics()}
+	s := &Server{config: config, log: log, metrics: debugport.NewMetrics()}
 	if err := s.open(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -195,14 +195,9 @@ func (s *Server) Introduce(ctx context.Context, path, description string) (known
 
 // serveDebug serves metrics and profiles, if it is asked to.
 func (s *Server) serveDebug(ctx context.Context) error {
-	if s.config.Debug == "" {
-		<-ctx.Done()
-		return nil
+	port, err := debugport.Listen(ctx, s.config.Debug, s.metrics)
+	if err != nil {
+		return err
 	}
-	server := &http.Server{Addr: s.config.Debug, Handler: debugHandler(s.metrics), ReadHeaderTimeout: 10 * time.Second}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("--debug: %w", err)
-	}
-	return nil
+	return port.Run(ctx)
 }

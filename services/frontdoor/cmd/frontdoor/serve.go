@@ -39,7 +39,7 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
 	}
 	service, err := frontdoor.New(config, frontdoor.Deps{
 		ServiceTLS: p.Identity.Server(), PeerTLS: p.Identity.Client(tlsconf.RoleFrontdoor), ServiceListener: services,
-		Registry: registry, Auth: auth, Logger: p.Log, Telemetry: p.Tracing,
+		Registry: registry, Auth: auth, Logger: p.Log, Telemetry: p.Tracing, Metrics: p.Metrics,
 		ProxyTLS: &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: proxy.GetCertificate},
 		Connector: func(_, address string) (grpc.ClientConnInterface, error) {
 			return p.Dial(address, tlsconf.RoleConnector)

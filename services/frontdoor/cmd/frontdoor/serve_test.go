@@ -1,7 +1,11 @@
 package main
 
 import (
+	"io"
+	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -23,6 +27,21 @@ func required(t *testing.T) []string {
 func TestTheCommandListensWhileTheOthersAreAway(t *testing.T) {
 	t.Parallel()
 	daemontest.Start(t, run, "--tls-listen", required(t)...)
+}
+
+func TestTheCommandServesItsMetrics(t *testing.T) {
+	t.Parallel()
+	debug := daemontest.Start(t, run, "--debug", append(required(t), "--tls-listen", "127.0.0.1:0")...)
+	testkit.Eventually(t, time.Minute, func() bool {
+		res, err := http.Get("http://" + debug + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		return err == nil && strings.Contains(string(body), "dialback_frontdoor_") && strings.Contains(string(body), "process_open_fds")
+	}, "the frontdoor's metrics are served")
+	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestTheCommandSaysWhatIsWrong(t *testing.T) {
