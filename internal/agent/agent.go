@@ -60,6 +60,8 @@ type Tunnel struct {
 	Hostname, Subdomain string
 	// Upstream is the local service.
 	Upstream forward.Upstream
+	// Pooling lets others of the account that want it too serve the same name.
+	Pooling bool
 	// BasicAuth are the users whom visitors can be; none: anyone may visit.
 	BasicAuth []Credential
 }
@@ -115,9 +117,15 @@ func New(config Config, deps Deps) (*Agent, error) {
 		if t.Hostname != "" && t.Subdomain != "" {
 			return nil, errors.New("a tunnel has a hostname or a subdomain, not both")
 		}
+		if t.Pooling && t.name() == "" {
+			return nil, errors.New("pooling needs a hostname or a subdomain that every member asks for")
+		}
 		o, err := newOptions(t.BasicAuth)
 		if err != nil {
 			return nil, err
+		}
+		if t.Pooling {
+			o.critical = append(o.critical, criticalPooling)
 		}
 		a.options = append(a.options, o)
 	}

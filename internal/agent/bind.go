@@ -77,6 +77,7 @@ func (t *tunnel) request() *agentv1.ReqTunnel {
 		Options:    t.options.bytes,
 		Critical:   t.options.critical,
 		ForwardsTo: t.Upstream.String(),
+		Pooling:    t.Pooling,
 	}
 	switch {
 	case t.Hostname != "":

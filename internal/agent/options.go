@@ -21,8 +21,9 @@ const (
 	maxUsers       = 16
 	maxUsername    = 128 // bytes
 
-	// criticalBasicAuth names the option to those who must not ignore it.
+	// These name the options to those who must not ignore them.
 	criticalBasicAuth = "basic_auth"
+	criticalPooling   = "pooling"
 )
 
 // Credential is a user whom visitors can be.

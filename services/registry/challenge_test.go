@@ -145,7 +145,7 @@ func TestADeadConnectorsNamesAreFreeForTheAccount(t *testing.T) {
 func (n *node) gone() {
 	n.d.t.Helper()
 	testkit.Eventually(n.d.t, limit, func() bool {
-		resp, err := n.d.etcd.Lease.Leases(n.ctx())
+		resp, err := n.d.etcd.Leases(n.ctx())
 		if err != nil {
 			n.d.t.Fatal(err)
 		}

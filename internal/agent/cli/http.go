@@ -22,6 +22,7 @@ type httpCommand struct {
 	Domain    string          `help:"The deployment's domain, if it is not the server's host."`
 	Subdomain string          `xor:"name" help:"Wanted name below the deployment's domain; else a random one, the same at each start."`
 	Hostname  string          `xor:"name" help:"Wanted whole hostname."`
+	Pooling   bool            `help:"Serve the name together with other agents of the account that say the same; needs --subdomain or --hostname."`
 	BasicAuth []secret.String `sep:"none" placeholder:"USER:PASSWORD" help:"Visitors must log in; repeatable. Only a hash leaves this machine."`
 
 	UpstreamTLSVerify bool   `name:"upstream-tls-verify" default:"true" negatable:"" help:"Verify the certificate of an https service."`
@@ -91,7 +92,7 @@ func (c *httpCommand) tunnel() (agent.Tunnel, error) {
 	if err != nil {
 		return agent.Tunnel{}, err
 	}
-	tunnel := agent.Tunnel{Hostname: c.Hostname, Subdomain: c.Subdomain, Upstream: upstream}
+	tunnel := agent.Tunnel{Hostname: c.Hostname, Subdomain: c.Subdomain, Pooling: c.Pooling, Upstream: upstream}
 	for _, text := range c.BasicAuth {
 		user, password, ok := strings.Cut(text.Reveal(), ":")
 		if !ok || user == "" || password == "" {

@@ -77,6 +77,9 @@ func TestURLs(t *testing.T) {
 		if got := s.urls(session.Tunnel{Hostname: "a.b"}); fmt.Sprint(got) != want {
 			t.Errorf("%+v: %v", cfg, got)
 		}
+		if got := s.urls(session.Tunnel{Hostname: "@agent+tunnel.a.b", Pool: "a.b"}); fmt.Sprint(got) != want {
+			t.Errorf("a member of a pool: %v, want %s", got, want)
+		}
 	}
 	s := &Server{cfg: Config{HTTPPort: 80, HTTPSPort: 443, Domain: "example.com"}}
 	if got := s.urls(session.Tunnel{Hostname: "tcp:20017", Port: 20017}); fmt.Sprint(got) != "[tcp://example.com:20017]" {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -67,7 +68,7 @@ func (a *agent) bind(req *agentv1.ReqTunnel) {
 	}
 	tunnel, err := a.server.names.Bind(a.stream.Context(), a.session, directory.Request{
 		TunnelID: req.GetTunnelId(), Protocol: req.GetProtocol(),
-		Hostname: req.GetHostname(), Subdomain: req.GetSubdomain(), RemotePort: req.GetRemotePort(),
+		Hostname: req.GetHostname(), Subdomain: req.GetSubdomain(), RemotePort: req.GetRemotePort(), Pooling: req.GetPooling(),
 		Options: req.GetOptions(), Critical: req.GetCritical(), Metadata: req.GetMetadata(),
 	})
 	if err != nil {
@@ -183,7 +184,7 @@ func (s *Server) urls(tunnel session.Tunnel) []string {
 	if tunnel.Port != 0 {
 		return []string{"tcp://" + net.JoinHostPort(s.cfg.Domain, strconv.Itoa(int(tunnel.Port)))}
 	}
-	hostname := tunnel.Hostname
+	hostname := cmp.Or(tunnel.Pool, tunnel.Hostname)
 	var urls []string
 	for _, offer := range []struct {
 		scheme         string

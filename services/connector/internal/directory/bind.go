@@ -21,9 +21,11 @@ type Request struct {
 	// or port.
 	Hostname, Subdomain string
 	RemotePort          uint32
-	Options             []byte
-	Critical            []string
-	Metadata            map[string]string
+	// Pooling: others of the account may serve the name beside it.
+	Pooling  bool
+	Options  []byte
+	Critical []string
+	Metadata map[string]string
 }
 
 // Bind claims a name for a reserved tunnel of s and attaches it. It is not cut
@@ -74,6 +76,7 @@ func (c *Client) bind(ctx context.Context, s *session.Session, r Request, regist
 		Assertion: assertionToWire(assertion), Registration: registration, NodeId: c.node.ID,
 		SessionId: s.ID, ClientAddress: s.Address,
 		TunnelId: r.TunnelID, Protocol: r.Protocol, Options: r.Options, Critical: r.Critical, Metadata: r.Metadata,
+		Pooling: r.Pooling,
 	}
 	switch {
 	case r.Hostname != "":
@@ -88,7 +91,7 @@ func (c *Client) bind(ctx context.Context, s *session.Session, r Request, regist
 		return session.Tunnel{}, err
 	}
 	return session.Tunnel{
-		ID: r.TunnelID, Hostname: resp.GetHostname(), Port: uint16(resp.GetPort()), Generation: resp.GetGeneration(),
+		ID: r.TunnelID, Hostname: resp.GetHostname(), Port: uint16(resp.GetPort()), Generation: resp.GetGeneration(), Pool: resp.GetPool(),
 	}, nil
 }
 

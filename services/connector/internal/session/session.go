@@ -106,6 +106,9 @@ type Tunnel struct {
 	// Port of a tcp endpoint; 0: it has a hostname.
 	Port       uint16
 	Generation uint64
+	// Pool is the hostname that visitors know, if it is served by several tunnels
+	// of which this is one; else empty.
+	Pool string
 }
 
 // New returns a session that is in no table yet. onEnd is called once, just

@@ -149,7 +149,7 @@ func (d *Dialer) Dial(ctx context.Context, r *route.Route) (*Conn, error) {
 // Changed is told by the table of a route that is another one now; either may be
 // nil. What is bound to the old one must not outlive it.
 func (d *Dialer) Changed(old, now *route.Route) {
-	if old == nil || now == nil {
+	if old == nil || now == nil || now.Claim.Pooled {
 		return
 	}
 	switch a, b := &old.Claim, &now.Claim; {

@@ -19,6 +19,12 @@ var (
 		"the service behind this endpoint broke off, or its answer was not HTTP")
 )
 
+// unwilling holds for a service that has not taken the request.
+func unwilling(err error) bool {
+	var refused *proxyconn.RefusedError
+	return errors.As(err, &refused) || errors.Is(err, errRefused)
+}
+
 // explain says an engine's error in terms of the leg that failed. What is ours
 // already stays as it is.
 func explain(err error) *errs.Error {

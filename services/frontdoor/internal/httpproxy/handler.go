@@ -100,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve forwards the request, or says why not, with nothing written.
-func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Request) (err error) {
 	host, err := h.check(r)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return err
 	}
-	defer trip.Started()
+	defer func() { trip.Done(unwilling(err)) }()
 	stripped, err := h.admit(ctx, &trip.Route.Claim, r)
 	if err != nil {
 		return err

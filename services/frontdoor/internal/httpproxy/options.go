@@ -15,7 +15,7 @@ import (
 )
 
 // Capabilities are the critical options that this frontdoor knows.
-var Capabilities = []string{"basic_auth"}
+var Capabilities = []string{"basic_auth", "pooling"}
 
 var errUnsupported = errs.New(errs.Unavailable, errs.ReasonOptionUnsupported,
 	"this endpoint asks for an option that is not known here")

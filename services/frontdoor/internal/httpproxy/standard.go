@@ -104,8 +104,13 @@ func (e *Standard) roundTrip(out *outbound, call *carriedCall) (*http.Response, 
 		if counts {
 			attempt++
 		}
-		if attempt > maxAttempts || ctx.Err() != nil || !repeatable(err, out) {
+		if attempt > maxAttempts || ctx.Err() != nil {
 			return nil, err
+		}
+		if again := repeatable(err, out); !again && !(unwilling(err) && call.Trip.Refused()) {
+			return nil, err
+		} else if again {
+			call.Trip.Another() // where there are several
 		}
 		if counts && !e.retries.spend(call.Trip.Route.Claim.Hostname) {
 			return nil, err

@@ -41,6 +41,7 @@ type Deps struct {
 type Finder struct {
 	Config
 	Deps
+	pools pools
 }
 
 // Trip is one visitor's way to an endpoint. All its waits together are one hold.
@@ -49,9 +50,12 @@ type Trip struct {
 	hostname string
 	until    time.Time
 
-	// Route is the one that Begin found, Source how.
+	// Route is the one that Begin found, Source how. Of a pool it is a member's.
 	Route  *route.Route
 	Source Source
+
+	endpoint *route.Route // Route, or the pool's
+	tried    []string     // names of members
 
 	mu      sync.Mutex
 	started func() // gives the turn to the next who waits; nil: not held
@@ -65,16 +69,19 @@ func (f *Finder) Begin(ctx context.Context, hostname string) (*Trip, error) {
 		return t, err
 	}
 	agent := t.Route.Claim.Agent.ID
+	t.endpoint = t.Route
 	seen := t.Route
 	if len(t.Route.Attachments) > 0 {
 		if !f.Room.Crowded(agent) {
+			t.Another()
 			return t, nil
 		}
 		seen = nil // others have waited longer
 	}
 	r, err := t.wait(ctx, seen)
 	if err == nil {
-		t.Route, t.Source = r, Hold
+		t.endpoint, t.Route, t.Source = r, r, Hold
+		t.Another()
 	}
 	return t, err
 }
@@ -95,14 +102,22 @@ func (t *Trip) Started() {
 // agent that cannot be reached by any attachment is waited for, within the hold.
 // The error may be of Begin's kinds or of Dialer.Dial's.
 func (t *Trip) Connect(ctx context.Context) (*dialback.Conn, *route.Route, error) {
-	for r := t.Route; ; {
+	endpoint, r := t.endpoint, t.route()
+	for tried := []string{r.Claim.Hostname}; ; tried = append(tried, r.Claim.Hostname) {
 		c, err := t.f.Dialer.Dial(ctx, r)
 		if !errors.Is(err, dialback.ErrUnreachable) {
 			return c, r, err
 		}
+		if left := untried(endpoint, tried); len(left) > 0 {
+			r = t.f.pools.choose(left)
+			continue
+		}
 		t.Started()
-		if r, err = t.wait(ctx, r); err != nil {
+		if endpoint, err = t.wait(ctx, endpoint); err != nil {
 			return nil, nil, err
+		}
+		if r, tried = endpoint, nil; len(endpoint.Members) > 0 {
+			r = t.f.pools.choose(endpoint.Members)
 		}
 	}
 }
@@ -131,7 +146,7 @@ func (t *Trip) find(ctx context.Context) error {
 func (t *Trip) wait(ctx context.Context, seen *route.Route) (*route.Route, error) {
 	ctx, cancel := context.WithDeadlineCause(ctx, t.until, route.ErrOffline)
 	defer cancel()
-	started, err := t.f.Room.Wait(ctx, t.Route.Claim.Agent.ID, t.Route.Claim.Hostname, seen)
+	started, err := t.f.Room.Wait(ctx, t.endpoint.Claim.Agent.ID, t.endpoint.Claim.Hostname, seen)
 	now := t.f.Table.Lookup(t.hostname)
 	gone := now == nil || now.Claim.Parked // it was closed meanwhile
 	switch {

@@ -8,7 +8,7 @@ import (
 )
 
 func claimOf(c *registryv1.Claim) route.Claim {
-	return route.Claim{
+	claim := route.Claim{
 		Hostname:   c.GetHostname(),
 		Parked:     c.GetState() == registryv1.ClaimState_CLAIM_STATE_PARKED,
 		Generation: c.GetGeneration(),
@@ -19,7 +19,13 @@ func claimOf(c *registryv1.Claim) route.Claim {
 		Options:    c.GetOptions(),
 		Critical:   c.GetCritical(),
 		Revision:   c.GetRevision(),
+		Pooled:     c.GetPooled(),
+		Pool:       c.GetPool(),
 	}
+	if claim.Pooled {
+		claim.Agent.ID = "@" + claim.Hostname // its visitors wait for whichever member
+	}
+	return claim
 }
 
 // InstanceOf reads an instance from the wire. One of a wrong length matches none.

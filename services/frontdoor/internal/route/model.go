@@ -37,7 +37,12 @@ type Claim struct {
 	Protocol   Protocol
 	Options    []byte // serialized, opaque here
 	Critical   []string
-	Revision   uint64 // rises when options change
+	// Pooled: the name is served by tunnels that have claims of their own, whose
+	// Pool is this name. Agent is none of theirs.
+	Pooled bool
+	// Pool is the hostname that visitors know; empty: it is Hostname.
+	Pool     string
+	Revision uint64 // rises when options change
 }
 
 // Attachment says through which session of which connector an endpoint can be
@@ -78,4 +83,7 @@ type Route struct {
 	Attachments []Attachment
 	// LostAt is since when there is no attachment; zero while there is one.
 	LostAt time.Time
+	// Members are the routes of a pooled endpoint that lead to an agent; its own
+	// Attachments are theirs, together.
+	Members []*Route
 }

@@ -13,6 +13,14 @@ var longAgo = time.Unix(0, 0)
 // publish makes what the record says visible to readers, and tells who wants to
 // know. A record that says nothing any more is dropped.
 func (t *Table) publish(hostname string) {
+	t.publishOne(hostname)
+	if pool := PoolOf(hostname); pool != "" {
+		t.enroll(pool, hostname)
+		t.publishOne(pool)
+	}
+}
+
+func (t *Table) publishOne(hostname string) {
 	r := t.records[hostname]
 	if r == nil {
 		t.store(hostname, nil)
@@ -26,13 +34,17 @@ func (t *Table) publish(hostname string) {
 		return
 	}
 	usable := t.usable(r)
+	var members []*Route
+	if r.claim.Pooled {
+		members, usable = t.members(hostname)
+	}
 	switch {
 	case len(usable) > 0:
 		r.lostAt = time.Time{}
 	case r.lostAt.IsZero():
 		r.lostAt = t.now()
 	}
-	t.store(hostname, &Route{Claim: *r.claim, Attachments: usable, LostAt: r.lostAt})
+	t.store(hostname, &Route{Claim: *r.claim, Attachments: usable, LostAt: r.lostAt, Members: members})
 }
 
 func (t *Table) store(hostname string, route *Route) {

@@ -29,6 +29,7 @@ type Table struct {
 	mu         sync.Mutex // guards all below, and the order of publishing
 	records    map[string]*record
 	connectors map[string]*connector
+	pools      map[string]map[string]struct{} // to the names of members
 	suspects   int
 }
 
@@ -77,6 +78,7 @@ func NewTable(now func() time.Time, changed func(old, now *Route)) *Table {
 	t := &Table{
 		now: now, changed: changed, seed: maphash.MakeSeed(),
 		records: map[string]*record{}, connectors: map[string]*connector{},
+		pools: map[string]map[string]struct{}{},
 	}
 	for i := range t.read {
 		t.read[i].routes, t.read[i].wildcards = map[string]*Route{}, map[string]*Route{}

@@ -54,6 +54,8 @@ type BindRequest struct {
 	Tunnel       string
 	Name         Name
 	Service      Service
+	// Pooling: others of the account that want it too may serve the name beside it.
+	Pooling bool
 	// Address is the agent's, for the audit.
 	Address string
 
@@ -89,6 +91,9 @@ func (d *Directory) Bind(ctx context.Context, req BindRequest) (*Claim, error) {
 			return nil, err
 		}
 	}
+	if req.Pooling && (name == "" || IsWildcard(name) || PortOf(name) != 0) {
+		return nil, errPoolName
+	}
 	if err := d.supported(ctx, req.Service.Critical); err != nil {
 		return nil, err
 	}
@@ -118,6 +123,9 @@ func (d *Directory) mayHave(p Principal, name string) error {
 }
 
 func (d *Directory) bind(ctx context.Context, req BindRequest, name string) (*Claim, error) {
+	if req.Pooling {
+		return d.bindMember(ctx, req, name)
+	}
 	found, err := d.find(ctx, req, name)
 	if err != nil {
 		return nil, err
@@ -140,6 +148,9 @@ func (d *Directory) bind(ctx context.Context, req BindRequest, name string) (*Cl
 		away := d.moveAway(req.Principal, old)
 		plan.Transitions = append(plan.Transitions, away)
 		plan.Events = append(plan.Events, endEvents(away, req.source(), "moved")...)
+		if err := d.leavePool(ctx, &plan, old.Hostname); err != nil {
+			return nil, err
+		}
 	}
 	if err := within(req.Principal, plan); err != nil {
 		return nil, err
@@ -187,14 +198,10 @@ func (d *Directory) decide(req BindRequest, before Endpoint, chosen bool) (Trans
 			return Transition{Before: before, Claim: fresh(req, before, chosen)}, nil
 		}
 		return Transition{}, taken(before.Hostname, before.Hostname, "%q belongs to another account; choose another name", before.Hostname)
-	case claim.Agent != p.Agent && claim.Parked && claim.Port() != 0:
-		return takeOver(req, before), nil // its agent has given it up: the account has not
-	case claim.Agent != p.Agent && req.mayTake(before):
-		return takeOver(req, before), nil
+	case claim.Pooled:
+		return Transition{}, errPooled(before.Hostname)
 	case claim.Agent != p.Agent:
-		return Transition{}, ErrNameInUse.
-			WithMessage("%q is in use by another agent of your account; stop it, or choose another name", before.Hostname).
-			WithMetadata("hostname", before.Hostname).WithRetry(inUseRetry).WithCause(&held{before})
+		return rival(req, before)
 	case claim.Instance != p.Instance || claim.Parked:
 		return takeOver(req, before), nil
 	case claim.Tunnel != req.Tunnel && len(before.Attachments) > 0:
@@ -205,6 +212,20 @@ func (d *Directory) decide(req BindRequest, before Endpoint, chosen bool) (Trans
 		return takeOver(req, before), nil
 	}
 	return attach(req, before)
+}
+
+// rival decides about a name that another agent of the account has.
+func rival(req BindRequest, before Endpoint) (Transition, error) {
+	claim := before.Claim
+	if claim.Parked && claim.Port() != 0 {
+		return takeOver(req, before), nil // its agent has given it up: the account has not
+	}
+	if req.mayTake(before) {
+		return takeOver(req, before), nil
+	}
+	return Transition{}, ErrNameInUse.
+		WithMessage("%q is in use by another agent of your account; stop it, or choose another name", before.Hostname).
+		WithMetadata("hostname", before.Hostname).WithRetry(inUseRetry).WithCause(&held{before})
 }
 
 // nextGeneration is higher than every generation that the name has had, be it

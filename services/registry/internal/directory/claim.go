@@ -38,6 +38,9 @@ type Claim struct {
 	// assertion, latest last. No other connector may attach without one: it
 	// could be no more than a connector's claim on a stranger's visitors.
 	Connectors []string
+	// Pooled: the name is served by members, which have claims of their own. This
+	// one has no tunnel.
+	Pooled bool
 }
 
 // Service is what a claim's owner wants for its visitors.
@@ -111,10 +114,10 @@ func (c *Claim) Key() TunnelKey {
 }
 
 // has reports whether the claim is the tunnel's.
-func (c *Claim) has(key TunnelKey) bool { return c != nil && c.Key() == key }
+func (c *Claim) has(key TunnelKey) bool { return c != nil && !c.Pooled && c.Key() == key }
 
-// active reports whether the claim is in use: it counts against quotas.
-func (c *Claim) active() bool { return c != nil && !c.Parked }
+// active reports whether the claim is a tunnel in use: it counts against quotas.
+func (c *Claim) active() bool { return c != nil && !c.Parked && !c.Pooled }
 
 func (c *Claim) clone() *Claim {
 	copied := *c

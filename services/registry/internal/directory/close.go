@@ -8,7 +8,7 @@ import (
 // Tunnel answers an endpoint that has a claim, parked or not, if it is the
 // caller's to see.
 func (d *Directory) Tunnel(ctx context.Context, by Caller, name string) (Endpoint, error) {
-	name, err := ParseName(name)
+	name, err := ParseKnown(name)
 	if err != nil {
 		return Endpoint{}, err
 	}
@@ -30,6 +30,9 @@ func (d *Directory) Close(ctx context.Context, by Caller, name string) error {
 		before, err := d.Tunnel(ctx, by, name)
 		if err != nil {
 			return err
+		}
+		if before.Claim.Pooled {
+			return d.closePool(ctx, before, by.source())
 		}
 		t := Transition{Before: before, End: true, Reason: Deleted}
 		switch c := before.Claim; {

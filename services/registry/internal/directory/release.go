@@ -23,16 +23,22 @@ func (d *Directory) Release(ctx context.Context, p Principal, tunnel string, rea
 			return nil
 		}
 		t := d.end(before, reason)
-		_, err = d.store.Commit(ctx, Plan{
-			Transitions: []Transition{t}, Usage: view.Usage, Events: endEvents(t, by, reason.String()),
-		})
+		plan := Plan{Transitions: []Transition{t}, Usage: view.Usage, Events: endEvents(t, by, reason.String())}
+		if err := d.leavePool(ctx, &plan, before.Hostname); err != nil {
+			return err
+		}
+		_, err = d.store.Commit(ctx, plan)
 		return err
 	})
 }
 
 // finish commits one transition and writes down that a tunnel has ended.
 func (d *Directory) finish(ctx context.Context, t Transition, by Source, reason string) error {
-	_, err := d.store.Commit(ctx, Plan{Transitions: []Transition{t}, Events: endEvents(t, by, reason)})
+	plan := Plan{Transitions: []Transition{t}, Events: endEvents(t, by, reason)}
+	if err := d.leavePool(ctx, &plan, t.Before.Hostname); err != nil {
+		return err
+	}
+	_, err := d.store.Commit(ctx, plan)
 	return err
 }
 
@@ -58,6 +64,9 @@ func (d *Directory) expire(ctx context.Context, name string, generation uint64) 
 	c := before.Claim
 	if c == nil || c.Parked || c.Generation != generation || len(before.Attachments) > 0 {
 		return false, nil
+	}
+	if c.Pooled {
+		return d.dissolve(ctx, before)
 	}
 	err = d.finish(ctx, d.end(before, Lost), Source{Actor: systemActor}, Lost.String())
 	return err == nil, err

@@ -17,6 +17,8 @@ type Store interface {
 	Nearest(ctx context.Context, names []string) (Endpoint, error)
 	// Below reads whether another account has something below a wildcard.
 	Below(ctx context.Context, wildcard, account string) (Subtree, error)
+	// Members reads the names of a pool's members.
+	Members(ctx context.Context, pool string) (Members, error)
 	// Ports reads who has which port.
 	Ports(ctx context.Context) (map[uint16]PortHolder, error)
 	// Reservations lists those of an account, of all with an empty one, by key,
@@ -119,6 +121,8 @@ type Plan struct {
 	// the name and above it, and that nothing was added below a wildcard.
 	Levels []Level
 	Below  *Subtree
+	// Members is what must be as it was: that no member was added to a pool.
+	Members *Members
 	// Reserve is a reservation that changes, nil for none.
 	Reserve *ReserveChange
 	// Usage is what was read of the account whose endpoints change; nil: the

@@ -119,10 +119,10 @@ func (b *builder) entries(plan directory.Plan) {
 	}
 	before, after := map[directory.TunnelKey]entry{}, map[directory.TunnelKey]entry{}
 	for _, t := range plan.Transitions {
-		if c := t.Before.Claim; c != nil {
+		if c := t.Before.Claim; c != nil && !c.Pooled {
 			before[c.Key()] = entry{c.Hostname, c.Parked}
 		}
-		if c := t.Claim; c != nil {
+		if c := t.Claim; c != nil && !c.Pooled {
 			after[c.Key()] = entry{c.Hostname, c.Parked}
 		}
 	}

@@ -69,6 +69,9 @@ const (
 // ClaimKey is the key of a hostname's claim.
 func ClaimKey(host string) string { return ClaimPrefix + hostname.Reversed(host) }
 
+// membersPrefix is before the claims of a pool's members.
+func membersPrefix(pool string) string { return ClaimKey(pool) + "/@" }
+
 // ReserveKey is the key of a name's reservation.
 func ReserveKey(name string) string { return ReservePrefix + hostname.Reversed(name) }
 

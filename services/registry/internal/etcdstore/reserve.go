@@ -42,6 +42,20 @@ func (s *Store) Below(ctx context.Context, wildcard, account string) (directory.
 	return tree, err
 }
 
+// Members reads the names of a pool's members.
+func (s *Store) Members(ctx context.Context, pool string) (directory.Members, error) {
+	members := directory.Members{Pool: pool}
+	var err error
+	members.Revision, err = s.scan(ctx, membersPrefix(pool), 0, func(kv *mvccpb.KeyValue) (bool, error) {
+		c, _, err := DecodeClaim(kv.Value)
+		if err == nil {
+			members.Names = append(members.Names, c.Hostname)
+		}
+		return true, err
+	})
+	return members, err
+}
+
 // scan visits the records below a prefix at one revision, the current one if it
 // is 0, until visit says no more. It returns the revision.
 func (s *Store) scan(ctx context.Context, prefix string, revision int64, visit func(*mvccpb.KeyValue) (bool, error)) (int64, error) {
@@ -169,6 +183,10 @@ func (b *builder) ground(plan directory.Plan) {
 		if changes := slices.ContainsFunc(plan.Transitions, func(t directory.Transition) bool { return t.Before.Hostname == l.Name }); !changes {
 			b.compares = append(b.compares, clientv3.Compare(clientv3.ModRevision(ClaimKey(l.Name)), "=", int64(l.Claimed)))
 		}
+	}
+	if m := plan.Members; m != nil {
+		b.compares = append(b.compares,
+			clientv3.Compare(clientv3.ModRevision(membersPrefix(m.Pool)).WithPrefix(), "<", m.Revision+1))
 	}
 	if t := plan.Below; t != nil {
 		for _, prefix := range []string{ClaimPrefix, ReservePrefix} {

@@ -48,7 +48,7 @@ func (s *Directory) Bind(ctx context.Context, req *registryv1.BindRequest) (*reg
 		Principal: principal, Node: req.GetNodeId(), Registration: req.GetRegistration(),
 		Session: req.GetSessionId(), Tunnel: req.GetTunnelId(),
 		Name:    directory.Name{Hostname: req.GetHostname(), Subdomain: req.GetSubdomain(), Port: uint16(req.GetRemotePort())},
-		Address: req.GetClientAddress(),
+		Pooling: req.GetPooling(), Address: req.GetClientAddress(),
 		Service: directory.Service{
 			Protocol: directory.Protocol(req.GetProtocol()), Options: req.GetOptions(),
 			Critical: req.GetCritical(), Metadata: req.GetMetadata(),
@@ -57,7 +57,9 @@ func (s *Directory) Bind(ctx context.Context, req *registryv1.BindRequest) (*reg
 	if err != nil {
 		return nil, err
 	}
-	return &registryv1.BindResponse{Hostname: claim.Hostname, Generation: claim.Generation, Port: uint32(claim.Port())}, nil
+	return &registryv1.BindResponse{
+		Hostname: claim.Hostname, Generation: claim.Generation, Port: uint32(claim.Port()), Pool: directory.PoolOf(claim.Hostname),
+	}, nil
 }
 
 // Release ends a tunnel.
@@ -139,7 +141,7 @@ func attachmentsOf(req *registryv1.ReattachRequest) ([]directory.Attachment, err
 	seen := map[way]bool{}
 	var list []directory.Attachment
 	for _, m := range req.GetAttachments() {
-		host, err := directory.ParseName(m.GetHostname())
+		host, err := directory.ParseKnown(m.GetHostname())
 		if err != nil {
 			return nil, err
 		}

@@ -772,7 +772,11 @@ type ReqTunnel struct {
 	Metadata map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Where the tunnel leads, as the agent's owner wrote it, for instance
 	// "localhost:8080". Shown to the owner, never to visitors.
-	ForwardsTo    string `protobuf:"bytes,10,opt,name=forwards_to,json=forwardsTo,proto3" json:"forwards_to,omitempty"`
+	ForwardsTo string `protobuf:"bytes,10,opt,name=forwards_to,json=forwardsTo,proto3" json:"forwards_to,omitempty"`
+	// Other tunnels of the account that ask for the same hostname, and for this,
+	// may serve it too: visitors are spread over all of them. Named "pooling" in
+	// critical, for a frontdoor that does not know it would send all to one.
+	Pooling       bool `protobuf:"varint,11,opt,name=pooling,proto3" json:"pooling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -888,6 +892,13 @@ func (x *ReqTunnel) GetForwardsTo() string {
 		return x.ForwardsTo
 	}
 	return ""
+}
+
+func (x *ReqTunnel) GetPooling() bool {
+	if x != nil {
+		return x.Pooling
+	}
+	return false
 }
 
 type isReqTunnel_Name interface {
@@ -1834,7 +1845,7 @@ const file_dialback_agent_v1_agent_proto_rawDesc = "" +
 	"\x06banner\x18\n" +
 	" \x01(\tR\x06banner\x12\x1f\n" +
 	"\vmax_tunnels\x18\v \x01(\rR\n" +
-	"maxTunnels\"\xbd\x03\n" +
+	"maxTunnels\"\xd7\x03\n" +
 	"\tReqTunnel\x12\x15\n" +
 	"\x06req_id\x18\x01 \x01(\x04R\x05reqId\x12\x1b\n" +
 	"\ttunnel_id\x18\x02 \x01(\tR\btunnelId\x127\n" +
@@ -1848,7 +1859,8 @@ const file_dialback_agent_v1_agent_proto_rawDesc = "" +
 	"\bmetadata\x18\t \x03(\v2*.dialback.agent.v1.ReqTunnel.MetadataEntryR\bmetadata\x12\x1f\n" +
 	"\vforwards_to\x18\n" +
 	" \x01(\tR\n" +
-	"forwardsTo\x1a;\n" +
+	"forwardsTo\x12\x18\n" +
+	"\apooling\x18\v \x01(\bR\apooling\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +

@@ -715,6 +715,7 @@ type BindRequest struct {
 	ClientAddress string            `protobuf:"bytes,11,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	// The calling connector's node id.
 	NodeId        string `protobuf:"bytes,12,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Pooling       bool   `protobuf:"varint,14,opt,name=pooling,proto3" json:"pooling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -853,6 +854,13 @@ func (x *BindRequest) GetNodeId() string {
 	return ""
 }
 
+func (x *BindRequest) GetPooling() bool {
+	if x != nil {
+		return x.Pooling
+	}
+	return false
+}
+
 type isBindRequest_Name interface {
 	isBindRequest_Name()
 }
@@ -884,7 +892,9 @@ type BindResponse struct {
 	Hostname   string `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	Generation uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The port of a tcp endpoint; 0: it has a hostname.
-	Port          uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	// For a member of a pool: the hostname that visitors know. See Claim.pool.
+	Pool          string `protobuf:"bytes,4,opt,name=pool,proto3" json:"pool,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -938,6 +948,13 @@ func (x *BindResponse) GetPort() uint32 {
 		return x.Port
 	}
 	return 0
+}
+
+func (x *BindResponse) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
 }
 
 type ReleaseRequest struct {
@@ -1395,7 +1412,13 @@ type Claim struct {
 	// The token that the claim was last bound with.
 	TokenId string `protobuf:"bytes,15,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	// The port of a tcp endpoint; 0: it has a hostname.
-	Port          uint32 `protobuf:"varint,16,opt,name=port,proto3" json:"port,omitempty"`
+	Port uint32 `protobuf:"varint,16,opt,name=port,proto3" json:"port,omitempty"`
+	// Several tunnels serve this hostname: each has a claim of its own, whose pool
+	// is this hostname. This claim has no tunnel, and no attachment.
+	Pooled bool `protobuf:"varint,17,opt,name=pooled,proto3" json:"pooled,omitempty"`
+	// This claim is one tunnel's part in the pool of this hostname. Its own name,
+	// "@<agent-id>+<tunnel-id>.<pool>", is none that visitors can ask for.
+	Pool          string `protobuf:"bytes,18,opt,name=pool,proto3" json:"pool,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1540,6 +1563,20 @@ func (x *Claim) GetPort() uint32 {
 		return x.Port
 	}
 	return 0
+}
+
+func (x *Claim) GetPooled() bool {
+	if x != nil {
+		return x.Pooled
+	}
+	return false
+}
+
+func (x *Claim) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
 }
 
 // Attachment says through which session a claim can be reached.
@@ -2085,7 +2122,7 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\x15DeregisterNodeRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\"\n" +
 	"\fregistration\x18\x02 \x01(\x03R\fregistration\"\x18\n" +
-	"\x16DeregisterNodeResponse\"\xd0\x04\n" +
+	"\x16DeregisterNodeResponse\"\xea\x04\n" +
 	"\vBindRequest\x12?\n" +
 	"\tassertion\x18\x01 \x01(\v2!.dialback.auth.v1.SignedAssertionR\tassertion\x12\"\n" +
 	"\fregistration\x18\x02 \x01(\x03R\fregistration\x12\x1d\n" +
@@ -2102,17 +2139,19 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\bmetadata\x18\n" +
 	" \x03(\v2/.dialback.registry.v1.BindRequest.MetadataEntryR\bmetadata\x12%\n" +
 	"\x0eclient_address\x18\v \x01(\tR\rclientAddress\x12\x17\n" +
-	"\anode_id\x18\f \x01(\tR\x06nodeId\x1a;\n" +
+	"\anode_id\x18\f \x01(\tR\x06nodeId\x12\x18\n" +
+	"\apooling\x18\x0e \x01(\bR\apooling\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
-	"\x04name\"^\n" +
+	"\x04name\"r\n" +
 	"\fBindResponse\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\xe6\x01\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x12\n" +
+	"\x04pool\x18\x04 \x01(\tR\x04pool\"\xe6\x01\n" +
 	"\x0eReleaseRequest\x12?\n" +
 	"\tassertion\x18\x01 \x01(\v2!.dialback.auth.v1.SignedAssertionR\tassertion\x12\x1b\n" +
 	"\ttunnel_id\x18\x02 \x01(\tR\btunnelId\x126\n" +
@@ -2140,7 +2179,7 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\x0eLookupResponse\x121\n" +
 	"\x05claim\x18\x01 \x01(\v2\x1b.dialback.registry.v1.ClaimR\x05claim\x12B\n" +
 	"\vattachments\x18\x02 \x03(\v2 .dialback.registry.v1.AttachmentR\vattachments\x12:\n" +
-	"\bposition\x18\x03 \x01(\v2\x1e.dialback.registry.v1.PositionR\bposition\"\x81\x05\n" +
+	"\bposition\x18\x03 \x01(\v2\x1e.dialback.registry.v1.PositionR\bposition\"\xad\x05\n" +
 	"\x05Claim\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x126\n" +
 	"\x05state\x18\x02 \x01(\x0e2 .dialback.registry.v1.ClaimStateR\x05state\x12\x1e\n" +
@@ -2162,7 +2201,9 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"createTime\x12E\n" +
 	"\bmetadata\x18\x0e \x03(\v2).dialback.registry.v1.Claim.MetadataEntryR\bmetadata\x12\x19\n" +
 	"\btoken_id\x18\x0f \x01(\tR\atokenId\x12\x12\n" +
-	"\x04port\x18\x10 \x01(\rR\x04port\x1a;\n" +
+	"\x04port\x18\x10 \x01(\rR\x04port\x12\x16\n" +
+	"\x06pooled\x18\x11 \x01(\bR\x06pooled\x12\x12\n" +
+	"\x04pool\x18\x12 \x01(\tR\x04pool\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x01\n" +
