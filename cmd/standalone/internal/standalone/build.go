@@ -119,7 +119,7 @@ func (s *Server) newFrontdoor() (*frontdoor.Frontdoor, error) {
 	}
 	config := frontdoor.Default()
 	config.NodeName, config.Domain = nodeName, s.config.Domain
-	config.HTTPListen, config.TLSListen, config.APIListen = s.config.HTTP, s.config.TLS, s.config.API
+	config.HTTPListen, config.TLSListen, config.APIListen, config.APIPublic = s.config.HTTP, s.config.TLS, s.config.API, s.config.APIPublic
 	config.Hold, config.IdleTimeout, config.AnswerTimeout = s.config.Hold, s.config.IdleTimeout, s.config.UpstreamTimeout
 	config.DrainDelay, config.DrainTimeout = 0, frontdoorDrain // no load balancer has to notice
 	for i, cert := range s.config.TLSCert {

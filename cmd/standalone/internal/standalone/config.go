@@ -20,11 +20,12 @@ type Config struct {
 	Data   string `help:"Directory of what must survive a restart: names, tokens, authorities." default:"${data}" type:"path" placeholder:"DIR"`
 	Domain string `help:"Domain of this server: endpoints are names below it." default:"localhost"`
 
-	HTTP  string `name:"http" help:"Address for visitors in clear text." default:"127.0.0.1:7080" placeholder:"ADDR"`
-	TLS   string `name:"tls" help:"Address for agents, and for visitors by https." default:"127.0.0.1:7443" placeholder:"ADDR"`
-	API   string `name:"api" help:"Address for REST: clear text on a loopback address, else TLS with --tls-cert." default:"127.0.0.1:7082" placeholder:"ADDR"`
-	Admin string `help:"Address for dialbackctl." default:"127.0.0.1:7081" placeholder:"ADDR"`
-	Debug string `help:"Address for /metrics and /debug/pprof; none: not served. It has no access control." placeholder:"ADDR"`
+	HTTP      string `name:"http" help:"Address for visitors in clear text." default:"127.0.0.1:7080" placeholder:"ADDR"`
+	TLS       string `name:"tls" help:"Address for agents, and for visitors by https." default:"127.0.0.1:7443" placeholder:"ADDR"`
+	API       string `name:"api" help:"Address for REST: clear text on a loopback address, else TLS with --tls-cert." default:"127.0.0.1:7082" placeholder:"ADDR"`
+	Admin     string `help:"Address for dialbackctl." default:"127.0.0.1:7081" placeholder:"ADDR"`
+	APIPublic bool   `name:"api-public" help:"Serve REST as api.<domain> on --tls, too; needs --tls-cert for that name."`
+	Debug     string `help:"Address for /metrics and /debug/pprof; none: not served. It has no access control." placeholder:"ADDR"`
 
 	TLSCert []string `name:"tls-cert" help:"Certificate for visitors by https, PEM; repeat for several. Reloaded when it changes." type:"path" placeholder:"FILE"`
 	TLSKey  []string `name:"tls-key" help:"Key of the certificate at the same place." type:"path" placeholder:"FILE"`
