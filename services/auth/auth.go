@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,6 +20,7 @@ import (
 	"github.com/dialback/dialback/services/auth/internal/etcdstore"
 	"github.com/dialback/dialback/services/auth/internal/grpcapi"
 	"github.com/dialback/dialback/services/auth/internal/identity"
+	"github.com/dialback/dialback/services/auth/internal/oidc"
 )
 
 const (
@@ -131,9 +133,10 @@ func (s *Service) newServer(keys identity.Keys) *rpc.Server {
 	throttle := func() *identity.Throttle {
 		return identity.NewThrottle(s.config.FailureBurst, s.config.FailureInterval, throttled, time.Now)
 	}
+	addresses, tokens := throttle(), identity.NewTokens(s.store, time.Now)
 	credentials := identity.NewCredentials(
 		identity.Limits{AssertionValidity: s.config.AssertionValidity, MaxTunnels: s.config.MaxTunnels},
-		identity.CredentialDeps{Store: s.store, Addresses: throttle(), IDs: throttle(), Uses: s.uses, Now: time.Now})
+		identity.CredentialDeps{Store: s.store, Addresses: addresses, IDs: throttle(), Uses: s.uses, Now: time.Now})
 	server := rpc.NewServer(rpc.ServerConfig{
 		TLS: s.deps.TLS, Methods: grpcapi.Methods(), Users: credentials, Validator: validate.New(), Logger: s.log, Telemetry: s.deps.Telemetry,
 	}, grpc.MaxRecvMsgSize(grpcapi.MaxMessage), grpc.MaxConcurrentStreams(maxCalls))
@@ -144,10 +147,22 @@ func (s *Service) newServer(keys identity.Keys) *rpc.Server {
 	grpcapi.Services{
 		Credentials: grpcapi.NewCredentialService(credentials, s.revocations, keys),
 		Accounts:    grpcapi.NewAccountService(identity.NewAccounts(s.store, time.Now), s.log),
-		Tokens:      grpcapi.NewTokenService(identity.NewTokens(s.store, time.Now), agentServer, s.log),
+		Tokens:      grpcapi.NewTokenService(tokens, agentServer, s.log),
 		Audit:       grpcapi.NewAuditService(identity.NewAudit(s.store, s.revocations)),
+		Login:       s.newLogin(tokens, addresses),
 	}.Register(server)
 	return server
+}
+
+func (s *Service) newLogin(tokens *identity.Tokens, addresses *identity.Throttle) *grpcapi.LoginService {
+	o := s.config.OIDC
+	var provider identity.Verifier
+	if o.Issuer != "" {
+		provider = oidc.New(oidc.Config{Issuer: o.Issuer, ClientID: o.ClientID, RoleClaim: o.RoleClaim}, http.DefaultClient)
+	}
+	rules, _ := o.rules() // New has checked them
+	logins := identity.NewLogins(identity.LoginConfig{Rules: rules, ValidFor: o.ValidFor}, provider, tokens, addresses)
+	return grpcapi.NewLoginService(logins, o.Issuer, o.ClientID, s.log)
 }
 
 func (s *Service) closeListeners() {

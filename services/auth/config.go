@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/internal/tlsconf"
+	"github.com/dialback/dialback/services/auth/internal/identity"
 )
 
 // Config is what an operator decides. Default has values for all but Server and
@@ -35,12 +39,61 @@ type Config struct {
 	// and FailureInterval after what time each further one.
 	FailureBurst    int
 	FailureInterval time.Duration
+	// OIDC is the OpenID provider by whose word people get API keys; without an
+	// issuer they get none.
+	OIDC OIDC
 	// AuditAge is how long the history of changes is kept, AuditCount how many of
 	// them at most.
 	AuditAge   time.Duration
 	AuditCount int
 	// DrainTimeout bounds a stop on purpose.
 	DrainTimeout time.Duration
+}
+
+// OIDC says whom people log in with, and what they may do then.
+type OIDC struct {
+	// Issuer is the provider's URL, ClientID this deployment's id there.
+	Issuer, ClientID string
+	// RoleClaim is the claim by which roles are given: a text or a list of texts.
+	RoleClaim string
+	// Roles are "<value of the claim>=<role>@<account>", for instance
+	// "platform=admin@default". Of several the highest counts.
+	Roles []string
+	// ValidFor is how long a login counts.
+	ValidFor time.Duration
+}
+
+// rules reads Roles.
+func (o OIDC) rules() ([]identity.RoleRule, error) {
+	rules := make([]identity.RoleRule, 0, len(o.Roles))
+	for _, text := range o.Roles {
+		at := strings.LastIndex(text, "=") // a value may have one
+		role, account, ok := strings.Cut(text[at+1:], "@")
+		level, err := principal.ParseRole(role)
+		if at < 1 || !ok || account == "" || err != nil || level < principal.ReadOnly {
+			return nil, fmt.Errorf("OIDC role %q: want <value>=<role>@<account>, the role read-only, operator or admin", text)
+		}
+		rules = append(rules, identity.RoleRule{Value: text[:at], Role: level, Account: account})
+	}
+	return rules, nil
+}
+
+func (o OIDC) validate() error {
+	if o.Issuer == "" {
+		return nil
+	}
+	u, err := url.Parse(o.Issuer)
+	loopback := err == nil && (u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback())
+	switch _, bad := o.rules(); {
+	case err != nil || u.Host == "" || u.Scheme != "https" && !loopback:
+		return fmt.Errorf("OIDC issuer %q: want an https URL", o.Issuer)
+	case o.ClientID == "" || o.RoleClaim == "":
+		return errors.New("OIDC: give the client id and the claim that roles are given by, too")
+	case o.ValidFor < time.Minute || o.ValidFor > 24*time.Hour:
+		return errors.New("OIDC: a login is valid for 1m to 24h")
+	default:
+		return bad
+	}
 }
 
 // Default returns the values of a deployment that needs nothing special.
@@ -50,6 +103,7 @@ func Default() Config {
 		MaxTunnels:        256,
 		FailureBurst:      20,
 		FailureInterval:   time.Second,
+		OIDC:              OIDC{RoleClaim: "groups", ValidFor: 8 * time.Hour},
 		AuditAge:          90 * 24 * time.Hour,
 		AuditCount:        100_000,
 		DrainTimeout:      10 * time.Second,
@@ -73,7 +127,7 @@ func (c Config) Validate() error {
 	case c.DrainTimeout <= 0:
 		return errors.New("drain timeout: want more than 0")
 	}
-	return nil
+	return c.OIDC.validate()
 }
 
 // Deps is what auth works with. All but Listener and Telemetry must be set.

@@ -111,6 +111,7 @@ type caller struct {
 	authv1.TokenServiceClient
 	authv1.AccountServiceClient
 	authv1.AuditServiceClient
+	authv1.LoginServiceClient
 	authv1.CredentialServiceClient
 }
 
@@ -128,7 +129,7 @@ func (r *replica) asNamed(role, name string) caller {
 	r.d.t.Cleanup(func() { _ = conn.Close() })
 	return caller{
 		authv1.NewTokenServiceClient(conn), authv1.NewAccountServiceClient(conn),
-		authv1.NewAuditServiceClient(conn), authv1.NewCredentialServiceClient(conn),
+		authv1.NewAuditServiceClient(conn), authv1.NewLoginServiceClient(conn), authv1.NewCredentialServiceClient(conn),
 	}
 }
 

@@ -25,6 +25,9 @@ func Methods() rpc.Methods {
 			authv1.CredentialService_EndAgent_FullMethodName:         {tlsconf.RoleConnector},
 			authv1.CredentialService_Authenticate_FullMethodName:     services,
 			authv1.CredentialService_GetKeys_FullMethodName:          services,
+
+			authv1.LoginService_GetLoginConfig_FullMethodName:  {rpc.RoleAnyone},
+			authv1.LoginService_ExchangeIdToken_FullMethodName: {rpc.RoleAnyone},
 		},
 		External: map[string]principal.Role{
 			authv1.AccountService_CreateAccount_FullMethodName: principal.Admin,
@@ -52,6 +55,7 @@ type Services struct {
 	Accounts    *AccountService
 	Tokens      *TokenService
 	Audit       *AuditService
+	Login       *LoginService
 }
 
 // Register adds the services to a server.
@@ -60,6 +64,7 @@ func (s Services) Register(server grpc.ServiceRegistrar) {
 	authv1.RegisterAccountServiceServer(server, s.Accounts)
 	authv1.RegisterTokenServiceServer(server, s.Tokens)
 	authv1.RegisterAuditServiceServer(server, s.Audit)
+	authv1.RegisterLoginServiceServer(server, s.Login)
 }
 
 // receivesTraceKey lists who makes or checks trace MACs.

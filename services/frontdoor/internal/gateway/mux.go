@@ -24,6 +24,7 @@ func services(d Deps) []func(context.Context, *runtime.ServeMux) error {
 	return []func(context.Context, *runtime.ServeMux) error{
 		of(frontdoorv1.RegisterSessionServiceHandlerClient, frontdoorv1.NewSessionServiceClient(own)),
 		of(authv1.RegisterAccountServiceHandlerClient, authv1.NewAccountServiceClient(auth)),
+		of(authv1.RegisterLoginServiceHandlerClient, authv1.NewLoginServiceClient(auth)),
 		of(authv1.RegisterTokenServiceHandlerClient, authv1.NewTokenServiceClient(auth)),
 		of(registryv1.RegisterReservationServiceHandlerClient, registryv1.NewReservationServiceClient(registry)),
 		of(registryv1.RegisterTunnelServiceHandlerClient, registryv1.NewTunnelServiceClient(registry)),
