@@ -37,6 +37,7 @@ type cli struct {
 	Explain    explainCommand       `cmd:"" help:"Say what would become of a visitor's request now, and why."`
 	Events     eventsCommand        `cmd:"" help:"Show what was done, by whom."`
 	Kinds      kindsCommand         `cmd:"" help:"List the kinds of resources, or the fields of one."`
+	Login      loginCommand         `cmd:"" help:"Log in at the server's OpenID provider, and keep the key in a context."`
 	ConfigFile configCommands       `cmd:"" name:"config" help:"Keep contexts: which deployments there are, and the key for each."`
 	Token      tokenCommands        `cmd:"" help:"Make, list and revoke authtokens, with an administrator's certificate."`
 	PKI        pkiCommands          `cmd:"" name:"pki" help:"Make the authorities and certificates of a cluster, and replace them."`
