@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/dialback/dialback/internal/datadir"
 	"github.com/dialback/dialback/internal/errs"
@@ -68,16 +69,22 @@ func explain(err error, server string) string {
 		return err.Error()
 	}
 	switch cause := e.Unwrap(); {
+	case e.Kind() == errs.Unavailable && isStatus(cause): // gRPC's own: nobody has answered
+		return fmt.Sprintf("cannot reach auth at %s: %s; check that it runs, and its address with --server", server, transportError(cause))
 	case errors.Is(err, restclient.ErrUnreachable):
 		return strings.TrimSuffix(e.Error(), ": ") + "; check that it runs, and the context (dialbackctl config get-contexts)"
-	case e.Kind() == errs.Unavailable && cause != nil: // gRPC's own: nobody has answered
-		return fmt.Sprintf("cannot reach auth at %s: %s; check that it runs, and its address with --server", server, transportError(cause))
 	case e.Reason() == errs.ReasonPermissionDenied:
 		return e.Message() + "; use an administrator's certificate"
 	case e.Reason() == errs.ReasonInternal:
 		return e.Message() + "; the log of auth says more"
 	}
 	return e.Message()
+}
+
+// isStatus tells what failed over gRPC from what failed over HTTP.
+func isStatus(cause error) bool {
+	_, ok := status.FromError(cause)
+	return ok && cause != nil
 }
 
 // transportError drops what gRPC puts around the cause.

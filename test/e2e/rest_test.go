@@ -133,6 +133,10 @@ func TestAllOfRESTByAClientGeneratedFromItsDocument(t *testing.T) {
 		t.Errorf("a page of one: %s", page.Body)
 	}
 
+	// People log in at an OpenID provider; this server has none.
+	want[*restapi.LoginServiceGetLoginConfigResponse](t, 409)(admin.LoginServiceGetLoginConfigWithResponse(ctx))
+	want[*restapi.LoginServiceExchangeIdTokenResponse](t, 409)(admin.LoginServiceExchangeIdTokenWithResponse(ctx, restapi.ExchangeIdTokenRequest{IdToken: ptr("x")}))
+
 	// Tokens: an operator's key, which sees its account and nothing else.
 	key := restapi.CreateTokenRequest{
 		Id: ptr("acme-operator"), AccountId: ptr("acme"), Kind: ptr(restapi.TOKENKINDAPI), Role: ptr(restapi.ROLEOPERATOR),

@@ -390,6 +390,32 @@ type Event struct {
 	TraceId *string `json:"trace_id,omitempty"`
 }
 
+// ExchangeIdTokenRequest defines model for ExchangeIdTokenRequest.
+type ExchangeIdTokenRequest struct {
+	// IdToken A JWT. Secret.
+	IdToken *string `json:"id_token,omitempty"`
+}
+
+// ExchangeIdTokenResponse defines model for ExchangeIdTokenResponse.
+type ExchangeIdTokenResponse struct {
+	AccountId *string `json:"account_id,omitempty"`
+
+	// ApiKey "dbk_<id>_<secret>". Secret.
+	ApiKey *string `json:"api_key,omitempty"`
+
+	// Role Role is what a token may do. Each one may do all that the ones before may.
+	//
+	//  - ROLE_AGENT: Attaches agents and calls no external method.
+	//  - ROLE_READ_ONLY: Reads what belongs to its account.
+	//  - ROLE_OPERATOR: Also changes what belongs to its account.
+	//  - ROLE_ADMIN: Everything, in every account.
+	Role *Role `json:"role,omitempty"`
+
+	// Subject Who it is, as the provider calls him.
+	Subject  *string `json:"subject,omitempty"`
+	ValidFor *string `json:"valid_for,omitempty"`
+}
+
 // ExplainResponse defines model for ExplainResponse.
 type ExplainResponse struct {
 	Attachments *[]AttachmentState `json:"attachments,omitempty"`
@@ -446,6 +472,15 @@ type FrontdoorState struct {
 
 	// Revision How far it has followed the registry, and how long ago it was heard.
 	Revision *string `json:"revision,omitempty"`
+}
+
+// GetLoginConfigResponse defines model for GetLoginConfigResponse.
+type GetLoginConfigResponse struct {
+	ClientId *string `json:"client_id,omitempty"`
+
+	// Issuer Of the provider; its discovery document is below it.
+	Issuer *string   `json:"issuer,omitempty"`
+	Scopes *[]string `json:"scopes,omitempty"`
 }
 
 // ListAccountsResponse defines model for ListAccountsResponse.
@@ -1031,6 +1066,9 @@ type AccountServiceCreateAccountJSONRequestBody = Account
 // AccountServiceUpdateAccountJSONRequestBody defines body for AccountServiceUpdateAccount for application/json ContentType.
 type AccountServiceUpdateAccountJSONRequestBody AccountServiceUpdateAccountJSONBody
 
+// LoginServiceExchangeIdTokenJSONRequestBody defines body for LoginServiceExchangeIdToken for application/json ContentType.
+type LoginServiceExchangeIdTokenJSONRequestBody = ExchangeIdTokenRequest
+
 // NodeAdminServiceDrainNodeJSONRequestBody defines body for NodeAdminServiceDrainNode for application/json ContentType.
 type NodeAdminServiceDrainNodeJSONRequestBody = DrainNodeBody
 
@@ -1195,6 +1233,29 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/explain (the `ExplainServiceExplain` operationId).
 	ExplainServiceExplain(ctx context.Context, params *ExplainServiceExplainParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LoginServiceGetLoginConfig GetLoginConfig answers where to log in. FAILED_PRECONDITION: nowhere.
+	//
+	// Corresponds with GET /v1/login (the `LoginServiceGetLoginConfig` operationId).
+	LoginServiceGetLoginConfig(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LoginServiceExchangeIdTokenWithBody ExchangeIdToken gives an API key for an ID token of the provider.
+	// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+	// PERMISSION_DENIED: its claims give no role here.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+	LoginServiceExchangeIdTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// LoginServiceExchangeIdToken ExchangeIdToken gives an API key for an ID token of the provider.
+	// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+	// PERMISSION_DENIED: its claims give no role here.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+	LoginServiceExchangeIdToken(ctx context.Context, body LoginServiceExchangeIdTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// NodeAdminServiceListNodes ListNodes lists them by kind and id.
 	//
@@ -1561,6 +1622,59 @@ func (c *Client) EventServiceWatchEvents(ctx context.Context, params *EventServi
 // Corresponds with GET /v1/explain (the `ExplainServiceExplain` operationId).
 func (c *Client) ExplainServiceExplain(ctx context.Context, params *ExplainServiceExplainParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewExplainServiceExplainRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LoginServiceGetLoginConfig GetLoginConfig answers where to log in. FAILED_PRECONDITION: nowhere.
+//
+// Corresponds with GET /v1/login (the `LoginServiceGetLoginConfig` operationId).
+func (c *Client) LoginServiceGetLoginConfig(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLoginServiceGetLoginConfigRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LoginServiceExchangeIdTokenWithBody ExchangeIdToken gives an API key for an ID token of the provider.
+// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+// PERMISSION_DENIED: its claims give no role here.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+func (c *Client) LoginServiceExchangeIdTokenWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLoginServiceExchangeIdTokenRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// LoginServiceExchangeIdToken ExchangeIdToken gives an API key for an ID token of the provider.
+// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+// PERMISSION_DENIED: its claims give no role here.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+func (c *Client) LoginServiceExchangeIdToken(ctx context.Context, body LoginServiceExchangeIdTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewLoginServiceExchangeIdTokenRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2476,6 +2590,73 @@ func NewExplainServiceExplainRequest(server string, params *ExplainServiceExplai
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewLoginServiceGetLoginConfigRequest constructs an http.Request for the LoginServiceGetLoginConfig method
+func NewLoginServiceGetLoginConfigRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/login")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewLoginServiceExchangeIdTokenRequest calls the generic LoginServiceExchangeIdToken builder with application/json body
+func NewLoginServiceExchangeIdTokenRequest(server string, body LoginServiceExchangeIdTokenJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewLoginServiceExchangeIdTokenRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewLoginServiceExchangeIdTokenRequestWithBody constructs an http.Request for the LoginServiceExchangeIdToken method, with any body, and a specified content type
+func NewLoginServiceExchangeIdTokenRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/login")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -3706,6 +3887,31 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/explain (the `ExplainServiceExplain` operationId).
 	ExplainServiceExplainWithResponse(ctx context.Context, params *ExplainServiceExplainParams, reqEditors ...RequestEditorFn) (*ExplainServiceExplainResponse, error)
 
+	// LoginServiceGetLoginConfigWithResponse GetLoginConfig answers where to log in. FAILED_PRECONDITION: nowhere.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/login (the `LoginServiceGetLoginConfig` operationId).
+	LoginServiceGetLoginConfigWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LoginServiceGetLoginConfigResponse, error)
+
+	// LoginServiceExchangeIdTokenWithBodyWithResponse ExchangeIdToken gives an API key for an ID token of the provider.
+	// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+	// PERMISSION_DENIED: its claims give no role here.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+	LoginServiceExchangeIdTokenWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*LoginServiceExchangeIdTokenResponse, error)
+
+	// LoginServiceExchangeIdTokenWithResponse ExchangeIdToken gives an API key for an ID token of the provider.
+	// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+	// PERMISSION_DENIED: its claims give no role here.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+	LoginServiceExchangeIdTokenWithResponse(ctx context.Context, body LoginServiceExchangeIdTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*LoginServiceExchangeIdTokenResponse, error)
+
 	// NodeAdminServiceListNodesWithResponse ListNodes lists them by kind and id.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4275,6 +4481,102 @@ func (r ExplainServiceExplainResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ExplainServiceExplainResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LoginServiceGetLoginConfigResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *GetLoginConfigResponse
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LoginServiceGetLoginConfigResponse) GetJSON200() *GetLoginConfigResponse {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r LoginServiceGetLoginConfigResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LoginServiceGetLoginConfigResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LoginServiceGetLoginConfigResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LoginServiceGetLoginConfigResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LoginServiceGetLoginConfigResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type LoginServiceExchangeIdTokenResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ExchangeIdTokenResponse
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r LoginServiceExchangeIdTokenResponse) GetJSON200() *ExchangeIdTokenResponse {
+	return r.JSON200
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r LoginServiceExchangeIdTokenResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r LoginServiceExchangeIdTokenResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r LoginServiceExchangeIdTokenResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r LoginServiceExchangeIdTokenResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r LoginServiceExchangeIdTokenResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5468,6 +5770,49 @@ func (c *ClientWithResponses) ExplainServiceExplainWithResponse(ctx context.Cont
 	return ParseExplainServiceExplainResponse(rsp)
 }
 
+// LoginServiceGetLoginConfigWithResponse GetLoginConfig answers where to log in. FAILED_PRECONDITION: nowhere.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/login (the `LoginServiceGetLoginConfig` operationId).
+func (c *ClientWithResponses) LoginServiceGetLoginConfigWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LoginServiceGetLoginConfigResponse, error) {
+	rsp, err := c.LoginServiceGetLoginConfig(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLoginServiceGetLoginConfigResponse(rsp)
+}
+
+// LoginServiceExchangeIdTokenWithBodyWithResponse ExchangeIdToken gives an API key for an ID token of the provider.
+// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+// PERMISSION_DENIED: its claims give no role here.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+func (c *ClientWithResponses) LoginServiceExchangeIdTokenWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*LoginServiceExchangeIdTokenResponse, error) {
+	rsp, err := c.LoginServiceExchangeIdTokenWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLoginServiceExchangeIdTokenResponse(rsp)
+}
+
+// LoginServiceExchangeIdTokenWithResponse ExchangeIdToken gives an API key for an ID token of the provider.
+// UNAUTHENTICATED: it is not one, or not for this deployment, or too old.
+// PERMISSION_DENIED: its claims give no role here.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/login (the `LoginServiceExchangeIdToken` operationId).
+func (c *ClientWithResponses) LoginServiceExchangeIdTokenWithResponse(ctx context.Context, body LoginServiceExchangeIdTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*LoginServiceExchangeIdTokenResponse, error) {
+	rsp, err := c.LoginServiceExchangeIdToken(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseLoginServiceExchangeIdTokenResponse(rsp)
+}
+
 // NodeAdminServiceListNodesWithResponse ListNodes lists them by kind and id.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6100,6 +6445,72 @@ func ParseExplainServiceExplainResponse(rsp *http.Response) (*ExplainServiceExpl
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest ExplainResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLoginServiceGetLoginConfigResponse parses an HTTP response from a LoginServiceGetLoginConfigWithResponse call
+func ParseLoginServiceGetLoginConfigResponse(rsp *http.Response) (*LoginServiceGetLoginConfigResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LoginServiceGetLoginConfigResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest GetLoginConfigResponse
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseLoginServiceExchangeIdTokenResponse parses an HTTP response from a LoginServiceExchangeIdTokenWithResponse call
+func ParseLoginServiceExchangeIdTokenResponse(rsp *http.Response) (*LoginServiceExchangeIdTokenResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &LoginServiceExchangeIdTokenResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ExchangeIdTokenResponse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
