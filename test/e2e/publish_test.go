@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net/url"
 	"testing"
 
 	"github.com/dialback/dialback/test/e2e/harness"
@@ -35,17 +34,22 @@ type site struct {
 // own.
 func publish(t *testing.T, d *harness.Deployment, local string) *site {
 	t.Helper()
-	agent := d.Agent(local, "--subdomain", d.Name())
-	u, err := url.Parse(agent.URL())
-	if err != nil {
-		t.Fatal(err)
+	name := d.Name()
+	host := d.Agent(local, "--subdomain", name).WaitLog(`https?://(` + name + `\.localhost)\b`)
+	s := &site{Deployment: d, host: host, args: []string{"--cacert", d.CA}}
+	s.https = "https://" + s.resolve(d.TLS)
+	if d.HTTP != "" {
+		s.http = "http://" + s.resolve(d.HTTP)
 	}
-	host := u.Hostname()
-	httpAddr, httpsAddr := host+":"+harness.Port(d.HTTP), host+":"+harness.Port(d.TLS)
-	return &site{
-		Deployment: d, host: host, http: "http://" + httpAddr, https: "https://" + httpsAddr,
-		args: []string{"--cacert", d.CA, "--resolve", httpAddr + ":127.0.0.1", "--resolve", httpsAddr + ":127.0.0.1"},
-	}
+	return s
+}
+
+// resolve makes curl find the site at an address's port, and returns its name
+// with that port.
+func (s *site) resolve(addr string) string {
+	name := s.host + ":" + harness.Port(addr)
+	s.args = append(s.args, "--resolve", name+":127.0.0.1")
+	return name
 }
 
 func (s *site) curl(t *testing.T, args ...string) string {

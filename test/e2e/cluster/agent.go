@@ -72,8 +72,13 @@ func (c *Cluster) startAgent(ctx context.Context) (err error) {
 	return until(ctx, "a visitor is served", c.visit)
 }
 
-// publicURL is how the agent says where it is.
-var publicURL = regexp.MustCompile(`http://[a-z0-9.-]+:\d+`)
+// publicURL is how the agent says where it is; of two addresses the plain one.
+func (c *Cluster) publicURL() *regexp.Regexp {
+	if c.config.OnePort {
+		return regexp.MustCompile(`https://[a-z0-9.-]+:\d+`)
+	}
+	return regexp.MustCompile(`http://[a-z0-9.-]+:\d+`)
+}
 
 // visit learns the URL from the agent and makes one request.
 func (c *Cluster) visit(ctx context.Context) error {
@@ -81,7 +86,7 @@ func (c *Cluster) visit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.URL = string(publicURL.Find(text)); c.URL == "" {
+	if c.URL = string(c.publicURL().Find(text)); c.URL == "" {
 		return errors.New("the agent has no URL yet")
 	}
 	visitor := NewVisitor(c)

@@ -6,11 +6,13 @@ package cluster
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -50,6 +52,11 @@ type Config struct {
 	// Names are hostnames of the visitors' certificate beside Domain and what is
 	// below it: clients do not take a wildcard right below a top-level domain.
 	Names []string
+	// OnePort lets visitors and agents in by one port, that of a load balancer which
+	// reads nothing: frontdoors hand agents' connections over to the nodes that they
+	// are for. Else there is a port for visitors without TLS, the load balancer reads
+	// server names, and agents dial back past it.
+	OnePort bool
 	// Env is added to the environment of the four services.
 	Env []string
 }
@@ -60,9 +67,11 @@ type Cluster struct {
 	ports  map[string]int
 	parts  []*Part
 	sample *sample
+	public *x509.CertPool // trusts the visitors' certificate
 
 	// URL is the agent's public URL. HTTP and TLS are the load balancer's addresses,
-	// for visitors without TLS, and for visitors with TLS and agents.
+	// for visitors without TLS (empty: there is none), and for visitors with TLS and
+	// agents.
 	URL, HTTP, TLS string
 }
 
@@ -120,6 +129,16 @@ func (c *Cluster) Frontdoors() []string {
 		list = append(list, c.addr(name+plain))
 	}
 	return list
+}
+
+// FrontdoorOf is the frontdoor whose node id this is.
+func (c *Cluster) FrontdoorOf(id string) *Part {
+	for _, p := range c.parts {
+		if p.Kind == Frontdoor && strings.HasPrefix(id, p.Name+"-") {
+			return p
+		}
+	}
+	return nil
 }
 
 // Stop ends everything, those that need others first.

@@ -24,7 +24,9 @@ func (c *Cluster) startHAProxy(ctx context.Context) error {
 	if err := c.start(&Part{Name: haproxy, Kind: HAProxy, program: program, args: []string{"-db", "-f", file}}); err != nil {
 		return err
 	}
-	c.HTTP, c.TLS = c.addr(haproxy+plain), c.addr(haproxy+secure)
+	if c.TLS = c.addr(haproxy + secure); !c.config.OnePort {
+		c.HTTP = c.addr(haproxy + plain)
+	}
 	return until(ctx, "the load balancer listens", func(ctx context.Context) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.TLS)
 		if err != nil {
@@ -42,12 +44,10 @@ func findHAProxy() (string, error) {
 	return exec.LookPath("/usr/sbin/haproxy")
 }
 
-// haproxyConfig balances connections and reads nothing but names. A connector
-// has a new id at each start, which begins with its name: an agent that asks for
-// a particular one gets that one or none.
+// haproxyConfig balances connections.
 func (c *Cluster) haproxyConfig() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `global
+	fmt.Fprint(&b, `global
     maxconn 4000
 defaults
     mode tcp
@@ -58,7 +58,28 @@ defaults
     retries 3
     option redispatch 1
     default-server check inter 500ms fall 2 rise 1
-frontend visitors
+`)
+	if c.config.OnePort {
+		c.balanceAll(&b)
+	} else {
+		c.balanceByName(&b)
+	}
+	return b.String()
+}
+
+// balanceAll reads nothing, and says from whom each connection is.
+func (c *Cluster) balanceAll(b *strings.Builder) {
+	fmt.Fprintf(b, "frontend all\n    bind %s\n    default_backend all\nbackend all\n    balance roundrobin\n", c.addr(haproxy+secure))
+	for _, name := range replicas(Frontdoor) {
+		fmt.Fprintf(b, "    server %s %s send-proxy-v2 check-send-proxy\n", name, c.addr(name+secure))
+	}
+}
+
+// balanceByName reads nothing but names. A connector has a new id at each start,
+// which begins with its name: an agent that asks for a particular one gets that
+// one or none.
+func (c *Cluster) balanceByName(b *strings.Builder) {
+	fmt.Fprintf(b, `frontend visitors
     bind %s
     default_backend visitors
 frontend secure
@@ -68,16 +89,15 @@ frontend secure
     use_backend connectors if { req.ssl_sni -i control.%s }
 `, c.addr(haproxy+plain), c.addr(haproxy+secure), Domain)
 	for _, name := range replicas(Connector) {
-		fmt.Fprintf(&b, "    use_backend %s if { req.ssl_sni -i -m beg %s- } { req.ssl_sni -i -m end .control.%s }\n", name, name, Domain)
+		fmt.Fprintf(b, "    use_backend %s if { req.ssl_sni -i -m beg %s- } { req.ssl_sni -i -m end .control.%s }\n", name, name, Domain)
 	}
-	fmt.Fprint(&b, "    default_backend secure\n")
-	c.backend(&b, "visitors", plain, replicas(Frontdoor)...)
-	c.backend(&b, "secure", secure, replicas(Frontdoor)...)
-	c.backend(&b, "connectors", agents, replicas(Connector)...)
+	fmt.Fprint(b, "    default_backend secure\n")
+	c.backend(b, "visitors", plain, replicas(Frontdoor)...)
+	c.backend(b, "secure", secure, replicas(Frontdoor)...)
+	c.backend(b, "connectors", agents, replicas(Connector)...)
 	for _, name := range replicas(Connector) {
-		c.backend(&b, name, agents, name)
+		c.backend(b, name, agents, name)
 	}
-	return b.String()
 }
 
 func (c *Cluster) backend(b *strings.Builder, name, purpose string, servers ...string) {

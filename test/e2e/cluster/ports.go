@@ -10,6 +10,7 @@ import (
 const (
 	peers   = " peers"  // etcd among itself
 	agents  = " agents" // a connector's, for agents
+	relays  = " relays" // where frontdoors hand over
 	plain   = " http"   // visitors without TLS
 	secure  = " tls"    // visitors with TLS, and agents
 	haproxy = "haproxy-1"
@@ -24,7 +25,10 @@ func portNames() []string {
 		names = append(names, name+peers)
 	}
 	for _, name := range replicas(Connector) {
-		names = append(names, name+agents)
+		names = append(names, name+agents, name+relays)
+	}
+	for _, name := range replicas(Frontdoor) {
+		names = append(names, name+relays)
 	}
 	for _, name := range append(replicas(Frontdoor), haproxy) {
 		names = append(names, name+plain, name+secure)

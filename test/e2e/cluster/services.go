@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"crypto/x509"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -44,24 +46,37 @@ func (c *Cluster) serviceArgs(kind, name, pin string) []string {
 	case Registry:
 		return append(etcd, "--listen", c.addr(name), "--domain", Domain, "--auth", c.target(Auth))
 	case Connector:
-		return []string{
+		return append([]string{
 			"--domain", Domain, "--listen", c.addr(name), "--address", c.addr(name),
 			"--agent-listen", c.addr(name + agents), "--agent-cert", file("control.crt"), "--agent-key", file("control.key"),
 			"--proxy-ca-pin", pin, "--auth", c.target(Auth), "--registry", c.target(Registry),
-			"--public-http-port", strconv.Itoa(c.ports[haproxy+plain]), "--public-https-port", strconv.Itoa(c.ports[haproxy+secure]),
-			"--drain-timeout", "5s",
-		}
+			"--public-https-port", strconv.Itoa(c.ports[haproxy+secure]), "--drain-timeout", "5s",
+		}, c.reachArgs(kind, name)...)
 	default:
 		public := func(file string) string { return filepath.Join(c.config.Dir, "public", file) }
-		return []string{
-			"--domain", Domain, "--http-listen", c.addr(name + plain), "--tls-listen", c.addr(name + secure),
+		return append([]string{
+			"--domain", Domain, "--tls-listen", c.addr(name + secure),
 			"--proxy-cert", file("proxy.crt"), "--proxy-key", file("proxy.key"),
 			"--public-cert", public("public.crt"), "--public-key", public("public.key"),
 			"--auth", c.target(Auth), "--registry", c.target(Registry),
-			// Agents dial the frontdoor that asks for them, past the load balancer.
-			"--agent-address", c.addr(name + secure),
 			"--drain-delay", "0s", "--drain-timeout", "5s",
-		}
+		}, c.reachArgs(kind, name)...)
+	}
+}
+
+// reachArgs say how visitors and agents reach a connector or a frontdoor.
+func (c *Cluster) reachArgs(kind, name string) []string {
+	relay := []string{"--relay-listen", c.addr(name + relays), "--relay-address", c.addr(name + relays)}
+	switch {
+	case kind == Connector && c.config.OnePort:
+		return append(relay, "--relay-from", "127.0.0.1/32", "--public-http-port", "0")
+	case kind == Connector:
+		return []string{"--public-http-port", strconv.Itoa(c.ports[haproxy+plain])}
+	case c.config.OnePort:
+		return append(relay, "--proxy-protocol-from", "127.0.0.1/32")
+	default:
+		// Agents dial the frontdoor that asks for them, past the load balancer.
+		return []string{"--http-listen", c.addr(name + plain), "--agent-address", c.addr(name + secure)}
 	}
 }
 
@@ -74,5 +89,12 @@ func (c *Cluster) agentAddr() string { return Domain + ":" + strconv.Itoa(c.port
 // issuePublic makes the certificate for visitors, who would have one of a public
 // authority.
 func (c *Cluster) issuePublic() error {
-	return selfSigned(filepath.Join(c.config.Dir, "public"), append([]string{Domain, "*." + Domain}, c.config.Names...)...)
+	err := selfSigned(filepath.Join(c.config.Dir, "public"), append([]string{Domain, "*." + Domain}, c.config.Names...)...)
+	if err != nil {
+		return err
+	}
+	cert, err := os.ReadFile(c.PublicCert())
+	c.public = x509.NewCertPool()
+	c.public.AppendCertsFromPEM(cert)
+	return err
 }

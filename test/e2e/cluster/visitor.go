@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,14 @@ type Visitor struct {
 }
 
 // NewVisitor returns a visitor of the cluster's agent.
-func NewVisitor(c *Cluster) *Visitor { return newVisitor(c.URL, c.addr(haproxy+plain)) }
+func NewVisitor(c *Cluster) *Visitor {
+	if c.config.OnePort {
+		v := newVisitor(c.URL, c.TLS)
+		v.transport.TLSClientConfig = &tls.Config{RootCAs: c.public, MinVersion: tls.VersionTLS13}
+		return v
+	}
+	return newVisitor(c.URL, c.HTTP)
+}
 
 func newVisitor(url, front string) *Visitor {
 	return &Visitor{url: url, transport: &http.Transport{

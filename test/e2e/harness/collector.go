@@ -18,6 +18,8 @@ type Span struct {
 	Service, Name, Kind   string
 	TraceID, ID, ParentID string
 	Links                 []string // trace ids
+	// Attribute is the value of an attribute as text, "" where there is none.
+	Attribute func(key string) string
 }
 
 // StartCollector starts a receiver on loopback.
@@ -30,7 +32,7 @@ func newSpan(s testkit.Span) *Span {
 	span := &Span{
 		Service: s.Service(), Name: s.GetName(),
 		Kind:    strings.ToLower(strings.TrimPrefix(s.GetKind().String(), "SPAN_KIND_")),
-		TraceID: s.TraceID(), ID: s.SpanID(), ParentID: s.ParentID(),
+		TraceID: s.TraceID(), ID: s.SpanID(), ParentID: s.ParentID(), Attribute: s.Attribute,
 	}
 	for _, l := range s.GetLinks() {
 		span.Links = append(span.Links, hex.EncodeToString(l.GetTraceId()))

@@ -38,14 +38,31 @@ func OnCluster(t testing.TB) *Deployment {
 	if n >= maxShared {
 		t.Fatalf("more than %d tests share the cluster", maxShared)
 	}
-	d := DeploymentOf(t, shared.c)
+	d := deploymentOf(t, shared.c)
 	d.first, d.account = n*namesEach, fmt.Sprintf("test-%d", n)
 	d.addServer(d.Env(), d.account)
 	return d
 }
 
-// DeploymentOf returns a cluster as a test uses it that has it for itself.
-func DeploymentOf(t testing.TB, c *cluster.Cluster) *Deployment {
+// StartCluster starts a cluster for one test.
+func StartCluster(t testing.TB, config cluster.Config) (*cluster.Cluster, *Deployment) {
+	t.Helper()
+	config.Dir, config.Bin, config.Tools, config.Names = t.TempDir(), bin, filepath.Join(root, ".bin"), hostnames(namesEach)
+	c, err := cluster.Start(t.Context(), config)
+	t.Cleanup(func() {
+		if err := end(c); err != nil {
+			t.Error(err)
+		}
+	})
+	d := deploymentOf(t, c)
+	if err != nil {
+		t.Fatalf("the cluster: %v", err)
+	}
+	d.addServer(d.Env(), d.account)
+	return c, d
+}
+
+func deploymentOf(t testing.TB, c *cluster.Cluster) *Deployment {
 	t.Helper()
 	d := &Deployment{
 		test: t, home: t.TempDir(), HTTP: c.HTTP, TLS: c.TLS, CA: c.PublicCert(), logs: func() string { return logsOf(c) },
@@ -97,8 +114,12 @@ func EndShared() error {
 	if shared.c == nil {
 		return nil
 	}
-	err := shared.c.Stop()
-	for _, p := range shared.c.Parts() {
+	return errors.Join(end(shared.c), os.RemoveAll(shared.dir))
+}
+
+func end(c *cluster.Cluster) error {
+	err := c.Stop()
+	for _, p := range c.Parts() {
 		text, _ := os.ReadFile(p.Log())
 		if i := strings.Index(string(text), "WARNING: DATA RACE"); i >= 0 {
 			err = errors.Join(err, fmt.Errorf("%s: a race\n%.8000s", p.Name, text[i:]))
@@ -107,5 +128,5 @@ func EndShared() error {
 			err = errors.Join(err, fmt.Errorf("%s: a panic\n%.8000s", p.Name, text[i:]))
 		}
 	}
-	return errors.Join(err, os.RemoveAll(shared.dir))
+	return err
 }
