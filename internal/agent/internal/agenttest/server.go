@@ -51,6 +51,9 @@ type Server struct {
 	Bind func(*Session, *agentv1.ReqTunnel) []*agentv1.NewTunnel
 	// KeepTunnels leaves CloseTunnel unanswered.
 	KeepTunnels bool
+	// HoldEnd, if it is set, has sessions that agents have left end only when it is
+	// closed.
+	HoldEnd chan struct{}
 
 	t    testing.TB
 	addr string

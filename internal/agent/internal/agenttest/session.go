@@ -112,6 +112,12 @@ func (s *Server) Connect(stream grpc.BidiStreamingServer[agentv1.ConnectRequest,
 		session.mu.Lock()
 		session.clean = errors.Is(err, io.EOF)
 		session.mu.Unlock()
+		if s.HoldEnd != nil {
+			select {
+			case <-s.HoldEnd:
+			case <-stream.Context().Done():
+			}
+		}
 		return nil
 	}
 }
