@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -53,11 +55,26 @@ type Config struct {
 	Version string
 }
 
+// Protocol is what a tunnel carries.
+type Protocol string
+
+// The protocols.
+const (
+	// HTTP is requests, at a name.
+	HTTP Protocol = "http"
+	// TCP is connections as they are, at a port.
+	TCP Protocol = "tcp"
+)
+
 // Tunnel is one public endpoint that leads to a local service.
 type Tunnel struct {
+	// Protocol of the tunnel; empty: HTTP.
+	Protocol Protocol
 	// Hostname or Subdomain is the wanted name; neither: a random one, the same
 	// at each start.
 	Hostname, Subdomain string
+	// RemotePort is the wanted port of a TCP tunnel; 0: any, the same at each start.
+	RemotePort uint16
 	// Upstream is the local service.
 	Upstream forward.Upstream
 	// Pooling lets others of the account that want it too serve the same name.
@@ -68,14 +85,37 @@ type Tunnel struct {
 
 // name is what the tunnel asks for, or empty.
 func (t Tunnel) name() string {
-	if t.Hostname != "" {
+	switch {
+	case t.RemotePort != 0:
+		return strconv.Itoa(int(t.RemotePort))
+	case t.Hostname != "":
 		return t.Hostname
 	}
 	return t.Subdomain
 }
 
 func (t Tunnel) key() state.Key {
-	return state.Key{Protocol: "http", Address: t.Upstream.String(), Name: t.name()}
+	return state.Key{Protocol: string(t.Protocol), Address: t.Upstream.String(), Name: t.name()}
+}
+
+// check completes the tunnel and says what is wrong with it.
+func (t *Tunnel) check() error {
+	if t.Protocol == "" {
+		t.Protocol = HTTP
+	}
+	switch {
+	case t.Protocol != HTTP && t.Protocol != TCP:
+		return fmt.Errorf("a tunnel of protocol %q: want %s or %s", t.Protocol, HTTP, TCP)
+	case t.Hostname != "" && t.Subdomain != "":
+		return errors.New("a tunnel has a hostname or a subdomain, not both")
+	case t.Protocol == HTTP && t.RemotePort != 0:
+		return errors.New("only a tcp tunnel has a port")
+	case t.Protocol == TCP && t.Hostname+t.Subdomain != "":
+		return errors.New("a tcp tunnel has a port, not a name")
+	case t.Protocol == TCP && len(t.BasicAuth) > 0:
+		return errors.New("only visitors of an http tunnel can log in")
+	}
+	return nil
 }
 
 // Deps are what an Agent works with.
@@ -113,9 +153,11 @@ func New(config Config, deps Deps) (*Agent, error) {
 		config.Attachments = defaultAttachments
 	}
 	a := &Agent{config: config, log: deps.Log, events: deps.Events}
-	for _, t := range config.Tunnels {
-		if t.Hostname != "" && t.Subdomain != "" {
-			return nil, errors.New("a tunnel has a hostname or a subdomain, not both")
+	a.config.Tunnels = slices.Clone(config.Tunnels)
+	for i := range a.config.Tunnels {
+		t := &a.config.Tunnels[i]
+		if err := t.check(); err != nil {
+			return nil, err
 		}
 		if t.Pooling && t.name() == "" {
 			return nil, errors.New("pooling needs a hostname or a subdomain that every member asks for")

@@ -73,19 +73,28 @@ func (a *attachment) bind(t *tunnel) error {
 func (t *tunnel) request() *agentv1.ReqTunnel {
 	req := &agentv1.ReqTunnel{
 		TunnelId:   t.id,
-		Protocol:   proxyv1.Protocol_PROTOCOL_HTTP,
+		Protocol:   wireProtocol(t.Protocol),
 		Options:    t.options.bytes,
 		Critical:   t.options.critical,
 		ForwardsTo: t.Upstream.String(),
 		Pooling:    t.Pooling,
 	}
 	switch {
+	case t.RemotePort != 0:
+		req.Name = &agentv1.ReqTunnel_RemotePort{RemotePort: uint32(t.RemotePort)}
 	case t.Hostname != "":
 		req.Name = &agentv1.ReqTunnel_Hostname{Hostname: t.Hostname}
 	case t.Subdomain != "":
 		req.Name = &agentv1.ReqTunnel_Subdomain{Subdomain: t.Subdomain}
 	}
 	return req
+}
+
+func wireProtocol(p Protocol) proxyv1.Protocol {
+	if p == TCP {
+		return proxyv1.Protocol_PROTOCOL_TCP
+	}
+	return proxyv1.Protocol_PROTOCOL_HTTP
 }
 
 // online tells the owner, unless nothing has changed for him: a tunnel that is

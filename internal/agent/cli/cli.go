@@ -47,6 +47,7 @@ type flags struct {
 	LogFormat  string `enum:"text,json" default:"text" help:"Format of log lines: text or json."`
 
 	HTTP    httpCommand    `cmd:"" name:"http" help:"Give a local web service a public URL."`
+	TCP     tcpCommand     `cmd:"" name:"tcp" help:"Give a local TCP service, SSH or a database, a public port."`
 	Config  configCommands `cmd:"" help:"Show and change the configuration file."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

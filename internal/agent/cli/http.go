@@ -8,18 +8,15 @@ import (
 
 	"github.com/dialback/dialback/internal/agent"
 	"github.com/dialback/dialback/internal/agent/forward"
-	"github.com/dialback/dialback/internal/agent/state"
 	"github.com/dialback/dialback/internal/secret"
 	"github.com/dialback/dialback/internal/tlsconf"
-	"github.com/dialback/dialback/internal/version"
 )
 
 // httpCommand is `dialback http`.
 type httpCommand struct {
 	Upstream string `arg:"" name:"service" help:"The local service: a port, host:port, http://host:port or https://host:port."`
 
-	Server    string          `placeholder:"HOST:PORT" help:"Server to use; else $$DIALBACK_SERVER, else the configuration file's default."`
-	Domain    string          `help:"The deployment's domain, if it is not the server's host."`
+	serving
 	Subdomain string          `xor:"name" help:"Wanted name below the deployment's domain; else a random one, the same at each start."`
 	Hostname  string          `xor:"name" help:"Wanted whole hostname."`
 	Pooling   bool            `help:"Serve the name together with other agents of the account that say the same; needs --subdomain or --hostname."`
@@ -27,54 +24,15 @@ type httpCommand struct {
 
 	UpstreamTLSVerify bool   `name:"upstream-tls-verify" default:"true" negatable:"" help:"Verify the certificate of an https service."`
 	UpstreamCAFile    string `name:"upstream-ca-file" type:"existingfile" placeholder:"FILE" help:"PEM file with the authorities that may sign it; else the system's."`
-
-	ExitOnFailure bool `help:"Exit with code 5 if the server cannot be reached at the start, rather than try again."`
 }
 
 // Run serves until the user ends it.
 func (c *httpCommand) Run(p *program) error {
-	config, err := c.agentConfig(p)
-	if err != nil {
-		return err
-	}
-	log, err := p.logger()
-	if err != nil {
-		return usageError{err}
-	}
-	a, err := agent.New(config, agent.Deps{Log: log, Events: newStatus(p, log)})
-	if err != nil {
-		return usageError{err}
-	}
-	return advised{a.Run(p.ctx), config.Address}.orNil()
-}
-
-func (c *httpCommand) agentConfig(p *program) (agent.Config, error) {
-	address, server, err := p.selectServer(c.Server, c.Domain)
-	if err != nil {
-		return agent.Config{}, err
-	}
-	pins, err := server.TLSPins()
-	if err != nil {
-		return agent.Config{}, usageError{err}
-	}
 	tunnel, err := c.tunnel()
 	if err != nil {
-		return agent.Config{}, usageError{err}
+		return usageError{err}
 	}
-	dir, err := state.DefaultDir()
-	if err != nil {
-		return agent.Config{}, usageError{err}
-	}
-	return agent.Config{
-		Address:   address,
-		Domain:    server.Domain,
-		Authtoken: server.Authtoken,
-		Pins:      pins,
-		Tunnels:   []agent.Tunnel{tunnel},
-		StateDir:  dir,
-		FailFast:  c.ExitOnFailure,
-		Version:   version.Version,
-	}, nil
+	return c.serve(p, tunnel)
 }
 
 func (c *httpCommand) tunnel() (agent.Tunnel, error) {

@@ -65,6 +65,21 @@ func ParseUpstream(s string, options TLSOptions) (Upstream, error) {
 	return up, nil
 }
 
+// ParseTCPUpstream reads what the owner of a tcp tunnel wrote: a port, or
+// host:port.
+func ParseTCPUpstream(s string) (Upstream, error) {
+	address := s
+	if !strings.Contains(s, ":") {
+		address = "localhost:" + s
+	}
+	host, port, err := net.SplitHostPort(address)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/@ ") {
+		return Upstream{}, fmt.Errorf("%q is no local service: give a port or host:port", s)
+	}
+	return Upstream{Address: net.JoinHostPort(strings.ToLower(host), strconv.FormatUint(n, 10))}, nil
+}
+
 func upstreamError(s string) error {
 	return fmt.Errorf("%q is no local service: give a port, host:port, http://host:port or https://host:port", s)
 }
