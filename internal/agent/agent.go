@@ -112,6 +112,8 @@ func (t *Tunnel) check() error {
 		return errors.New("only a tcp tunnel has a port")
 	case t.Protocol == TCP && t.Hostname+t.Subdomain != "":
 		return errors.New("a tcp tunnel has a port, not a name")
+	case t.Protocol == TCP && t.Pooling:
+		return errors.New("pooling is for http tunnels")
 	case t.Protocol == TCP && len(t.BasicAuth) > 0:
 		return errors.New("only visitors of an http tunnel can log in")
 	}

@@ -29,6 +29,7 @@ func TestWhatATunnelCannotBe(t *testing.T) {
 		"tcp with a hostname":  {Protocol: agent.TCP, Hostname: "a.example"},
 		"tcp with a subdomain": {Protocol: agent.TCP, Subdomain: "a", RemotePort: 20000},
 		"tcp with a login":     {Protocol: agent.TCP, BasicAuth: []agent.Credential{{Username: "a", Password: "p"}}},
+		"tcp in a pool":        {Protocol: agent.TCP, RemotePort: 20000, Pooling: true},
 		"http with a port":     {RemotePort: 20000},
 		"another protocol":     {Protocol: "sctp"},
 	} {

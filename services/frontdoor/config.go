@@ -25,6 +25,9 @@ type Config struct {
 	// HTTPListen and TLSListen are "host:port" to listen on, port 0 takes a free
 	// one. HTTPListen may be empty: no visitors without TLS.
 	HTTPListen, TLSListen string
+	// TCPHost is the address on which the ports of TCP endpoints are listened on;
+	// empty: that of TLSListen.
+	TCPHost string
 	// Certificates are for visitors' TLS. A name that none of them is good for is
 	// refused before the handshake.
 	Certificates []CertFile
@@ -35,8 +38,8 @@ type Config struct {
 	// none: the address of the agents' own control connection.
 	AgentAddresses []string
 	// ProxyProtocolFrom are the networks of load balancers that say, by a PROXY
-	// header, for whom they connect to HTTPListen and TLSListen. From there a header
-	// must come, from elsewhere none may.
+	// header, for whom they connect to HTTPListen, TLSListen and ports of TCP
+	// endpoints. From there a header must come, from elsewhere none may.
 	ProxyProtocolFrom []netip.Prefix
 	// RelayListen is the "host:port" that takes, from other frontdoors, agents'
 	// connections for this one; RelayAddress is where they reach it. Both may be
@@ -75,6 +78,7 @@ type Config struct {
 	// MaxConns bounds the connections of each listener, MaxTickets the dial-backs
 	// under way, MaxRequests the requests under way, MaxRequestsEndpoint those of
 	// one endpoint, MaxHoldsEndpoint those of one endpoint that wait for its agent.
+	// A connection to a TCP endpoint is a request, and counted apart.
 	MaxConns, MaxTickets, MaxRequests, MaxRequestsEndpoint, MaxHoldsEndpoint int
 	// MaxRelays bounds the agents' connections that are handed over to other nodes;
 	// each takes two files.

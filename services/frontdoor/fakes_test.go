@@ -40,7 +40,8 @@ type fakeRegistry struct {
 	nodes    map[string]*registryv1.Node
 	states   []registryv1.NodeState // that frontdoors have announced
 	gone     []string               // that have deregistered
-	silent   bool                   // the watch says nothing
+	problems []*registryv1.PortProblem
+	silent   bool // the watch says nothing
 	lookups  int
 	changed  chan struct{}
 }
@@ -96,6 +97,7 @@ func (r *fakeRegistry) Heartbeat(_ context.Context, q *registryv1.HeartbeatReque
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.states = append(r.states, q.GetState())
+	r.problems = q.GetPortProblems()
 	return &registryv1.HeartbeatResponse{LeaseTtl: durationpb.New(time.Second)}, nil
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/dialback/dialback/services/frontdoor/internal/registryclient"
 	"github.com/dialback/dialback/services/frontdoor/internal/relay"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
+	"github.com/dialback/dialback/services/frontdoor/internal/tcpport"
 )
 
 // Deps is what a frontdoor works with. All but Control and Metrics must
@@ -97,6 +98,7 @@ type Frontdoor struct {
 	certs    ingress.Certificates
 	traceKey *authclient.TraceKey
 	rest     *rest
+	ports    *tcpport.Ports
 	draining atomic.Bool
 	stop     context.CancelFunc // of what New has started
 }
@@ -138,6 +140,7 @@ func (f *Frontdoor) wire() (err error) {
 	table := route.NewTable(time.Now, func(old, now *route.Route) {
 		room.Changed(now)
 		f.dialer.Changed(old, now)
+		f.ports.Changed(old, now)
 	})
 	room = route.NewRoom(f.cfg.MaxHoldsEndpoint, table.Own)
 
@@ -156,15 +159,17 @@ func (f *Frontdoor) wire() (err error) {
 		Trusted: f.cfg.TrustedProxies, AnswerTimeout: f.cfg.AnswerTimeout, IdlePrivate: f.cfg.IdleTimeout,
 		MaxRequests: f.cfg.MaxRequests, MaxRequestsEndpoint: f.cfg.MaxRequestsEndpoint,
 	}
+	finder := &reach.Finder{
+		Config: reach.Config{Hold: f.cfg.Hold},
+		Deps: reach.Deps{
+			Table: table, Room: room, Dialer: f.dialer,
+			Miss: registryclient.NewResolver(f.deps.Registry, table).Resolve,
+		},
+	}
+	f.ports = f.newPorts(finder)
 	f.engine = httpproxy.NewStandard(config, f.dialer.Keep)
 	f.handler = httpproxy.New(config, httpproxy.Deps{
-		Finder: &reach.Finder{
-			Config: reach.Config{Hold: f.cfg.Hold},
-			Deps: reach.Deps{
-				Table: table, Room: room, Dialer: f.dialer,
-				Miss: registryclient.NewResolver(f.deps.Registry, table).Resolve,
-			},
-		},
+		Finder: finder,
 		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get,
 		Observe: f.metrics.request, Reused: f.metrics.bound,
 		Telemetry: f.deps.Telemetry, Logger: f.log,
@@ -256,6 +261,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 		return nil
 	})
 	f.rest.start(group, f)
+	group.Go("tcp ports", f.ports.Run)
 	group.OnDrain("finish relays", f.finishRelays)
 	f.serveRelayed(group, agents)
 	group.Go("port", port.Run)
@@ -267,7 +273,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 		group.OnDrain("close the clear port", func(context.Context) error { return plain.Close() })
 		group.Go("clear visitors", func(context.Context) error { return f.server.serve(plain.Public()) })
 	}
-	group.OnDrain("finish requests", f.server.drain)
+	group.OnDrain("finish visits", f.finishVisits)
 	group.OnDrain("announce the end", f.announce)
 	f.log.Info("frontdoor listens", "node", f.id, "tls", f.TLSAddr().String(), "http", addrText(f.HTTPAddr()))
 	return group.Run(ctx, f.cfg.DrainTimeout)

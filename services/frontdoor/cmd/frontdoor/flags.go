@@ -15,6 +15,7 @@ type flags struct {
 	Domain            string         `required:"" help:"Domain of the deployment."`
 	HTTPListen        string         `default:"" help:"Where visitors without TLS are served, host:port; empty: nowhere."`
 	TLSListen         string         `default:"127.0.0.1:7443" help:"Where visitors and agents are served, host:port."`
+	TCPHost           string         `name:"tcp-listen-host" default:"" help:"Address on which the ports of tcp endpoints are listened on; empty: that of --tls-listen."`
 	PublicCert        []string       `type:"path" help:"Certificate for visitors, PEM with its chain; several. Reloaded when it changes."`
 	PublicKey         []string       `type:"path" help:"Its key, PEM; one for each certificate, in the same order."`
 	TrustedProxy      []netip.Prefix `help:"Network whose forwarded headers are believed, for instance 10.0.0.0/8; several."`
@@ -50,7 +51,7 @@ func (f *flags) config(name string) (frontdoor.Config, error) {
 		c.Certificates = append(c.Certificates, frontdoor.CertFile{Cert: cert, Key: f.PublicKey[i]})
 	}
 	c.NodeName, c.Domain = name, f.Domain
-	c.HTTPListen, c.TLSListen = f.HTTPListen, f.TLSListen
+	c.HTTPListen, c.TLSListen, c.TCPHost = f.HTTPListen, f.TLSListen, f.TCPHost
 	c.TrustedProxies, c.AgentAddresses = f.TrustedProxy, f.AgentAddress
 	c.ProxyProtocolFrom = f.ProxyProtocolFrom
 	c.RelayListen, c.RelayAddress, c.RelayFrom = f.RelayListen, f.RelayAddress, f.RelayFrom

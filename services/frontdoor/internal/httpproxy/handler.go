@@ -116,7 +116,7 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return err
 	}
-	defer func() { trip.Done(unwilling(err)) }()
+	defer func() { trip.Done(reach.Unwilling(err)) }()
 	stripped, err := h.admit(ctx, &trip.Route.Claim, r)
 	if err != nil {
 		return err

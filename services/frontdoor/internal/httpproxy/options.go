@@ -9,16 +9,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
-	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/services/frontdoor/internal/basicauth"
+	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
 // Capabilities are the critical options that this frontdoor knows.
 var Capabilities = []string{"basic_auth", "pooling"}
-
-var errUnsupported = errs.New(errs.Unavailable, errs.ReasonOptionUnsupported,
-	"this endpoint asks for an option that is not known here")
 
 // admit applies the endpoint's own policy. An option that must not be ignored
 // and is not known closes the endpoint: served without it, it would be open.
@@ -26,7 +23,7 @@ var errUnsupported = errs.New(errs.Unavailable, errs.ReasonOptionUnsupported,
 func (h *Handler) admit(ctx context.Context, c *route.Claim, r *http.Request) (stripped bool, err error) {
 	for _, name := range c.Critical {
 		if !slices.Contains(Capabilities, name) {
-			return false, errUnsupported
+			return false, reach.ErrUnsupported
 		}
 	}
 	if len(c.Options) == 0 {
@@ -34,7 +31,7 @@ func (h *Handler) admit(ctx context.Context, c *route.Claim, r *http.Request) (s
 	}
 	options := &agentv1.EndpointOptions{}
 	if err := proto.Unmarshal(c.Options, options); err != nil {
-		return false, errUnsupported.WithCause(err)
+		return false, reach.ErrUnsupported.WithCause(err)
 	}
 	if len(options.GetBasicAuth()) == 0 {
 		return false, nil

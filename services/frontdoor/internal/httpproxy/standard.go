@@ -12,6 +12,7 @@ import (
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	"github.com/dialback/dialback/internal/proxyconn"
 	"github.com/dialback/dialback/services/frontdoor/internal/dialback"
+	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
@@ -107,7 +108,7 @@ func (e *Standard) roundTrip(out *outbound, call *carriedCall) (*http.Response, 
 		if attempt > maxAttempts || ctx.Err() != nil {
 			return nil, err
 		}
-		if again := repeatable(err, out); !again && !(unwilling(err) && call.Trip.Refused()) {
+		if again := repeatable(err, out); !again && !(reach.Unwilling(err) && call.Trip.Refused()) {
 			return nil, err
 		} else if again {
 			call.Trip.Another() // where there are several

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +16,11 @@ import (
 	"github.com/dialback/dialback/internal/errs"
 )
 
-const nodeCallTimeout = 5 * time.Second
+const (
+	nodeCallTimeout = 5 * time.Second
+	// What the registry takes of problems with ports: so many, of so many bytes.
+	maxProblems, maxProblem = 64, 200
+)
 
 var errNodeUnknown = errs.New(errs.NotFound, errs.ReasonNodeUnknown, "")
 
@@ -104,7 +110,7 @@ func (n *Node) beat(ctx context.Context) (ttl time.Duration, err error) {
 		call, cancel := context.WithTimeout(ctx, nodeCallTimeout)
 		defer cancel()
 		answer, err := n.client.Heartbeat(call, &registryv1.HeartbeatRequest{
-			NodeId: record.GetId(), Registration: registration, State: record.GetState(),
+			NodeId: record.GetId(), Registration: registration, State: record.GetState(), PortProblems: record.GetPortProblems(),
 		})
 		if answer.GetDrain() {
 			n.askedOnce.Do(func() { close(n.asked) })
@@ -136,11 +142,33 @@ func (n *Node) current() (*registryv1.Node, int64) {
 // DrainAsked is closed when an operator wants this frontdoor to drain.
 func (n *Node) DrainAsked() <-chan struct{} { return n.asked }
 
+// SetPortProblems says at once, and from now on, which ports this frontdoor cannot
+// listen on, and why: the lowest ones, if there are more than the registry takes.
+func (n *Node) SetPortProblems(problems map[uint16]string) {
+	var list []*registryv1.PortProblem
+	for _, port := range slices.Sorted(maps.Keys(problems)) {
+		if len(list) == maxProblems {
+			break
+		}
+		text := problems[port]
+		list = append(list, &registryv1.PortProblem{Port: uint32(port), Problem: text[:min(len(text), maxProblem)]})
+	}
+	n.mu.Lock()
+	n.record.PortProblems = list
+	n.mu.Unlock()
+	n.hurry()
+}
+
 // Drain says at once, and from now on, that nothing new is wanted here.
 func (n *Node) Drain() {
 	n.mu.Lock()
 	n.record.State = registryv1.NodeState_NODE_STATE_DRAINING
 	n.mu.Unlock()
+	n.hurry()
+}
+
+// hurry has the next heartbeat sent now.
+func (n *Node) hurry() {
 	select {
 	case n.kick <- struct{}{}:
 	default:
