@@ -121,7 +121,7 @@ func greeting(g standalone.Greeting) string {
 		s += "  dialbackctl " + g.ContextNote + "\n"
 	}
 	if g.Domain == standalone.LocalDomain {
-		s += "\n  Put a service on the web:     dialback http 8080\n"
+		s += "\n  Put a service on the web:     dialback http 8080\n  Or any TCP service:           dialback tcp 22\n"
 	}
 	return s + "  See what is served:           dialbackctl get tunnels\n  Give somebody else access:    dialbackctl token create\n\n"
 }

@@ -68,7 +68,9 @@ func (s *Server) newRegistry() (*registry.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return registry.New(registry.Default(s.config.Domain), registry.Deps{
+	config := registry.Default(s.config.Domain)
+	config.Ports = s.config.TCPPorts
+	return registry.New(config, registry.Deps{
 		Etcd: s.store.client, TLS: s.wires.identities[tlsconf.RoleRegistry].server(), Listener: s.wires.servers[tlsconf.RoleRegistry],
 		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleRegistry], AssertionKeys: registry.AuthKeys(toAuth), Users: apikey.New(toAuth, time.Now),
 		Connector: func(string, string) (grpc.ClientConnInterface, error) {

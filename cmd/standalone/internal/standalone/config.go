@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dialback/dialback/internal/hostname"
+	"github.com/dialback/dialback/internal/portrange"
 )
 
 // Config is what an operator can set. The tags are command line flags; the same
@@ -32,6 +33,8 @@ type Config struct {
 
 	PublicHTTPPort  int `name:"public-http-port" help:"Port in http URLs, if it is not the one that --http listens on." placeholder:"PORT"`
 	PublicHTTPSPort int `name:"public-https-port" help:"Port in https URLs, and for agents, if it is not the one that --tls listens on." placeholder:"PORT"`
+
+	TCPPorts portrange.Range `name:"tcp-ports" help:"Ports of tcp tunnels, on the address of --tls; outside of those of outgoing connections. Empty: no tcp tunnels." default:"20000-20099" placeholder:"FIRST-LAST"`
 
 	TrustedProxies  []string      `help:"Networks (CIDR) whose X-Forwarded-* headers and sampling are believed." placeholder:"CIDR"`
 	Hold            time.Duration `help:"How long a request waits for an agent that has just gone." default:"5s"`
@@ -67,6 +70,9 @@ func (c *Config) Validate() error {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return fmt.Errorf("%s %q: want host:port, for instance 127.0.0.1:7080 or :80", flag, addr)
 		}
+	}
+	if err := c.TCPPorts.CheckEphemeral(portrange.EphemeralFile); err != nil {
+		return fmt.Errorf("--tcp-ports: %w", err)
 	}
 	if len(c.TLSCert) != len(c.TLSKey) {
 		return fmt.Errorf("%d --tls-cert and %d --tls-key: each certificate needs its key", len(c.TLSCert), len(c.TLSKey))
