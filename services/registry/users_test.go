@@ -385,7 +385,11 @@ func TestPortProblemsAreShown(t *testing.T) {
 	shows := func(n int) func() bool {
 		return func() bool {
 			got, err := u.tunnels.GetTunnel(u.ctx(), &registryv1.GetTunnelRequest{Id: "tcp:20003"})
-			return err == nil && len(got.GetTunnel().GetPortProblems()) == n
+			if err != nil || len(got.GetTunnel().GetPortProblems()) != n {
+				return false
+			}
+			list, err := u.tunnels.ListTunnels(u.ctx(), &registryv1.ListTunnelsRequest{})
+			return err == nil && len(list.GetTunnels()) == 1 && len(list.GetTunnels()[0].GetPortProblems()) == n
 		}
 	}
 	testkit.Eventually(t, limit, shows(1), "the problem is not shown")

@@ -45,7 +45,9 @@ func (s *Tunnels) GetTunnel(ctx context.Context, req *registryv1.GetTunnelReques
 	for _, a := range e.Attachments {
 		attachments = append(attachments, attachmentMessage(a))
 	}
-	return &registryv1.GetTunnelResponse{Tunnel: s.message(stored.GetClaim(), e.Claim.ParkUntil, attachments)}, nil
+	t := s.message(stored.GetClaim(), e.Claim.ParkUntil, attachments)
+	s.addProblems(t)
+	return &registryv1.GetTunnelResponse{Tunnel: t}, nil
 }
 
 // ListTunnels lists those that the caller sees, from the copy.
@@ -71,6 +73,9 @@ func (s *Tunnels) ListTunnels(ctx context.Context, req *registryv1.ListTunnelsRe
 		resp.Tunnels = append(resp.Tunnels, s.message(claim, parkUntil, attachments))
 		return true
 	})
+	for _, t := range resp.Tunnels { // behind the visit, during which the copy answers nothing
+		s.addProblems(t)
+	}
 	return resp, ctx.Err()
 }
 
@@ -128,10 +133,15 @@ func (s *Tunnels) message(c *registryv1.Claim, parkUntil time.Time, attachments 
 			t.Attachments = append(t.Attachments, &registryv1.TunnelAttachment{ConnectorId: a.GetConnectorId(), SessionId: a.GetSessionId()})
 		}
 	}
-	if c.GetPort() != 0 {
-		for node, problem := range s.overview.PortProblems(c.GetPort()) {
-			t.PortProblems = append(t.PortProblems, &registryv1.TunnelPortProblem{NodeId: node, Problem: problem})
-		}
-	}
 	return t
+}
+
+// addProblems says which frontdoors cannot listen on the tunnel's port.
+func (s *Tunnels) addProblems(t *registryv1.Tunnel) {
+	if t.GetPort() == 0 {
+		return
+	}
+	for node, problem := range s.overview.PortProblems(t.GetPort()) {
+		t.PortProblems = append(t.PortProblems, &registryv1.TunnelPortProblem{NodeId: node, Problem: problem})
+	}
 }
