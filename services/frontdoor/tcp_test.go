@@ -3,6 +3,7 @@ package frontdoor_test
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
@@ -333,6 +336,35 @@ func TestAnAgentThatDiesIsAReset(t *testing.T) {
 		_ = client.Close()
 	}
 	w.agent.mu.Unlock()
+	hearReset(t, c)
+}
+
+// A process that is killed closes its connections in order, and says nothing: that
+// is no end of the service's words.
+func TestAnAgentThatIsKilledIsAReset(t *testing.T) {
+	t.Parallel()
+	w := newTCPWorld(t, "", nil)
+	w.agent.mu.Lock()
+	w.agent.byHand = func(c net.Conn) {
+		if _, err := nextFrame(c); err != nil {
+			return
+		}
+		for kind, m := range []proto.Message{
+			proxyv1.FrameType_FRAME_TYPE_ACK:  &proxyv1.Ack{Exchange: 1},
+			proxyv1.FrameType_FRAME_TYPE_RESP: &proxyv1.Resp{Exchange: 1, Code: proxyv1.Code_CODE_OK},
+		} {
+			if m != nil {
+				payload, _ := proto.Marshal(m)
+				_, _ = c.Write(append([]byte{byte(kind), 0, 0, byte(len(payload))}, payload...))
+			}
+		}
+		_, _ = c.Write([]byte("\x01\x00\x00\x04half"))
+		_ = c.(*tls.Conn).NetConn().Close()
+	}
+	w.agent.mu.Unlock()
+	w.open()
+	c := w.visit()
+	hear(t, c, "half")
 	hearReset(t, c)
 }
 

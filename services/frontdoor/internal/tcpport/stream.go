@@ -55,7 +55,7 @@ func (s *stream) download() {
 			}
 		}
 		if err != nil {
-			if errors.Is(err, io.EOF) {
+			if err == io.EOF { //nolint:errorlint // a loss wraps one, and is none
 				_ = s.conn.CloseWrite() // a visitor who has gone is noticed by the upload
 			}
 			return
