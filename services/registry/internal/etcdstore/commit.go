@@ -10,11 +10,29 @@ import (
 	"github.com/dialback/dialback/services/registry/internal/directory"
 )
 
-// Commit makes the changes of a plan in one transaction.
+// Commit makes the changes of a plan in one transaction, which it may share with
+// plans that have nothing to do with it.
 func (s *Store) Commit(ctx context.Context, plan directory.Plan) (int64, error) {
+	b, err := s.build(ctx, plan)
+	if err != nil {
+		return 0, err
+	}
+	if s.groups.takes(plan, b) {
+		revision, err, done := s.groups.commit(ctx, plan, b)
+		if done {
+			return revision, err
+		}
+	}
+	revision, err := s.commitAlone(ctx, plan, b)
+	s.groups.note(plan, err)
+	return revision, err
+}
+
+// build makes a plan's transaction, but for the record of its events.
+func (s *Store) build(ctx context.Context, plan directory.Plan) (*builder, error) {
 	b := &builder{keep: plan.Attach}
 	if err := s.account(ctx, plan, b); err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, t := range plan.Transitions {
 		b.transition(t)
@@ -22,12 +40,18 @@ func (s *Store) Commit(ctx context.Context, plan directory.Plan) (int64, error) 
 	b.entries(plan)
 	b.ground(plan)
 	b.reserve(plan.Reserve)
-	var otherwise []clientv3.Op
 	if plan.Attach != nil {
 		b.attach(*plan.Attach, plan.Registration)
-		otherwise = []clientv3.Op{clientv3.OpGet(NodeKey(directory.Connector, plan.Attach.Connector))}
 	}
 	b.explain()
+	return b, b.err
+}
+
+func (s *Store) commitAlone(ctx context.Context, plan directory.Plan, b *builder) (int64, error) {
+	var otherwise []clientv3.Op
+	if plan.Attach != nil {
+		otherwise = []clientv3.Op{clientv3.OpGet(NodeKey(directory.Connector, plan.Attach.Connector))}
+	}
 	b.record(plan.Events)
 	if b.err != nil {
 		return 0, b.err

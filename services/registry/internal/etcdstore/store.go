@@ -20,13 +20,18 @@ const opTimeout = 5 * time.Second
 
 // Store is a directory.Store.
 type Store struct {
-	etcd *clientv3.Client
+	etcd   *clientv3.Client
+	groups *groups
 }
 
 var _ directory.Store = (*Store)(nil)
 
 // New returns a store on etcd.
-func New(etcd *clientv3.Client) *Store { return &Store{etcd: etcd} }
+func New(etcd *clientv3.Client) *Store {
+	s := &Store{etcd: etcd}
+	s.groups = newGroups(s.txn)
+	return s
+}
 
 // txn runs one transaction.
 func (s *Store) txn(ctx context.Context, compares []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
