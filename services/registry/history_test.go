@@ -91,6 +91,7 @@ func TestTheHistoryIsBounded(t *testing.T) {
 	r := d.start(func(c *registry.Config) { c.AuditRecords = 10 })
 	other := d.start(func(c *registry.Config) { c.AuditRecords = 10 }) // both forget, at once
 	c, u := r.connector("c1"), other.user("admin")
+	c.keepBeating()
 	first := u.follow(t, &registryv1.WatchTunnelsRequest{})
 	begin := first.last.GetRevision()
 	for i := range 40 {
