@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -291,7 +292,7 @@ func compare(r io.Reader, block []byte, size int) error {
 // nobody would notice.
 func TestARevocationCutsVisitorsOff(t *testing.T) {
 	t.Parallel()
-	pouring := make(chan struct{}, 2)
+	var poured atomic.Int64
 	w := newTCPWorld(t, tcpService(t, func(c *net.TCPConn) {
 		defer c.Close()
 		block := make([]byte, 1<<20)
@@ -300,9 +301,9 @@ func TestARevocationCutsVisitorsOff(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 			return
 		}
-		pouring <- struct{}{}
 		for {
-			if _, err := c.Write(block); err != nil {
+			n, err := c.Write(block[:4096])
+			if poured.Add(int64(n)); err != nil {
 				return
 			}
 		}
@@ -311,7 +312,13 @@ func TestARevocationCutsVisitorsOff(t *testing.T) {
 	say(t, idle, "i")
 	say(t, deaf, "d")
 	hear(t, idle, "idle")
-	<-pouring
+	before, since := int64(0), time.Now()
+	testkit.Eventually(t, limit, func() bool {
+		if now := poured.Load(); now != before {
+			before, since = now, time.Now()
+		}
+		return before > 0 && time.Since(since) > 500*time.Millisecond
+	}, "all is full up to the service")
 	began := time.Now()
 	w.connectors["c1"].end(w.agent, "session-"+w.agent.id, agentv1.CloseReason_CLOSE_REASON_REVOKED)
 	hearReset(t, idle)
