@@ -5,6 +5,7 @@ package etcdstore
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -17,6 +18,9 @@ import (
 
 // opTimeout bounds one call of etcd's; without quorum it would wait for ever.
 const opTimeout = 5 * time.Second
+
+// proposalDropped is the text of go.etcd.io/raft's ErrProposalDropped.
+const proposalDropped = "raft proposal dropped"
 
 // Store is a directory.Store.
 type Store struct {
@@ -64,8 +68,15 @@ func outward(err error) error {
 	if errors.As(err, &known) && (known.Code() == codes.Unavailable || known.Code() == codes.DeadlineExceeded) {
 		return directory.ErrUnavailable.WithCause(err)
 	}
-	if status.Code(err) == codes.Unavailable || status.Code(err) == codes.DeadlineExceeded {
+	if status.Code(err) == codes.Unavailable || status.Code(err) == codes.DeadlineExceeded || isDropped(err) {
 		return directory.ErrUnavailable.WithCause(err)
 	}
 	return err
+}
+
+// isDropped reports what a member answers while the leadership moves: etcd has no
+// code for it.
+func isDropped(err error) bool {
+	s, ok := status.FromError(err)
+	return ok && s.Code() == codes.Unknown && strings.Contains(s.Message(), proposalDropped)
 }
