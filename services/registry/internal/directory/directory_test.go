@@ -161,7 +161,7 @@ func TestWhatIsStored(t *testing.T) {
 	if err := f.Release(t.Context(), p, "t1", directory.Closed, directory.Source{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(f.keys(""), " "); got != "state/ended state/node/connector/c1-abcd" {
+	if got := strings.Join(f.keys(""), " "); got != "freed/94b state/ended state/node/connector/c1-abcd" {
 		t.Errorf("left behind a release: %s", got)
 	}
 }

@@ -102,8 +102,12 @@ func (b *builder) transition(t directory.Transition) {
 	b.compares = append(b.compares,
 		clientv3.Compare(clientv3.ModRevision(ClaimKey(host)), "=", int64(t.Before.Version)),
 		clientv3.Compare(clientv3.ModRevision(attachPrefix(host)).WithPrefix(), "<", t.Before.Revision+1))
+	if t.Before.Claim == nil {
+		b.compares = append(b.compares, clientv3.Compare(clientv3.ModRevision(freedKey(host)), "<", t.Before.Revision+1))
+	}
 	if t.Claim == nil {
 		b.ops = append(b.ops, clientv3.OpDelete(ClaimKey(host)))
+		b.freed(host)
 	} else {
 		b.putClaim(t)
 	}
@@ -115,6 +119,19 @@ func (b *builder) transition(t directory.Transition) {
 			b.remove(a, t.Reason)
 		}
 	}
+}
+
+// freed marks a name as given up. A claim that is not there looks the same before
+// and after somebody has come and gone, but whoever read it before has chosen a
+// generation that the other may have had. etcd refuses to write a key twice.
+func (b *builder) freed(host string) {
+	key := freedKey(host)
+	for _, op := range b.ops {
+		if string(op.KeyBytes()) == key {
+			return
+		}
+	}
+	b.ops = append(b.ops, clientv3.OpPut(key, ""))
 }
 
 func (b *builder) putClaim(t directory.Transition) {

@@ -3,6 +3,7 @@ package etcdstore
 import (
 	"crypto/rand"
 	"fmt"
+	"hash/fnv"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 //	  quota/<account>                    Usage, of accounts that have had a quota
 //	  reservation/<account>/<name>       empty, as long as its reservation
 //	  floor                              HistoryFloor
+//	freed/<hash>             empty, put whenever one of the hash's names becomes free
 //	history/<time>-<random>  History: what the transaction that wrote it did
 //
 // The empty label behind an attachment's name keeps it out of the range of the
@@ -68,6 +70,14 @@ const (
 
 // ClaimKey is the key of a hostname's claim.
 func ClaimKey(host string) string { return ClaimPrefix + hostname.Reversed(host) }
+
+// freedKey is written when a name becomes free. Names share the keys, so that
+// there are never more than these: who binds one is at worst to read again.
+func freedKey(host string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(host)) // never fails
+	return fmt.Sprintf("%sfreed/%03x", Prefix, h.Sum32()%(1<<12))
+}
 
 // membersPrefix is before the claims of a pool's members.
 func membersPrefix(pool string) string { return ClaimKey(pool) + "/@" }
