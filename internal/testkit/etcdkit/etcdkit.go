@@ -3,7 +3,6 @@
 package etcdkit
 
 import (
-	"fmt"
 	"net/url"
 	"testing"
 	"time"
@@ -68,37 +67,17 @@ func (e *EtcdInstance) Restart() {
 	e.addr = e.etcd.Clients[0].Addr().String()
 }
 
-// start runs a server tuned for tests: quick elections allow leases of 1 s, and
-// nothing waits for a disk.
+// start runs a server of one member.
 func start(dir, addr string) (*embed.Etcd, error) {
-	cfg := embed.NewConfig()
-	cfg.Dir = dir
-	peers, clients := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}, []url.URL{{Scheme: "http", Host: addr}}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = peers, peers
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = clients, clients
+	cfg := newConfig(dir, url.URL{Scheme: "http", Host: "127.0.0.1:0"}, url.URL{Scheme: "http", Host: addr})
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.TickMs, cfg.ElectionMs = 10, 100
-	cfg.UnsafeNoFsync = true
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	etcd, err := embed.StartEtcd(cfg)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-etcd.Server.ReadyNotify():
-		return etcd, nil
-	case err = <-etcd.Err():
-	case <-time.After(startLimit):
-		err = fmt.Errorf("not ready within %v", startLimit)
-	}
-	etcd.Close()
-	return nil, err
+	return startWith(cfg)
 }
 
-func newClient(t testing.TB, addr string) *clientv3.Client {
+func newClient(t testing.TB, endpoints ...string) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:   []string{addr},
+		Endpoints:   endpoints,
 		DialTimeout: startLimit,
 		Logger:      zap.NewNop(),
 	})

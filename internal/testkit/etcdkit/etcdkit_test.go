@@ -1,7 +1,9 @@
 package etcdkit_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
@@ -10,7 +12,7 @@ import (
 	"github.com/dialback/dialback/internal/testkit/etcdkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(etcdkit.Keep(m)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(etcdkit.Keep(m), etcdkit.PeersStay()...) }
 
 func TestSharedServer(t *testing.T) {
 	t.Parallel()
@@ -37,6 +39,29 @@ func TestRestartKeepsDataAndAddress(t *testing.T) {
 		t.Errorf("the address was %s and is %s", before, after)
 	}
 	wantValue(t, client, "key", "value")
+}
+
+func TestAClusterOutlivesAMemberAndItsLeader(t *testing.T) {
+	t.Parallel()
+	cluster := etcdkit.EtcdCluster(t, 3)
+	client := cluster.Client()
+	put := func(value string) {
+		t.Helper()
+		testkit.Eventually(t, time.Minute, func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			_, err := client.Put(ctx, "key", value)
+			return err == nil
+		}, "nothing can be written")
+		wantValue(t, client, "key", value)
+	}
+	put("first")
+	testkit.Eventually(t, time.Minute, func() bool { return cluster.MoveLeader(t.Context()) == nil }, "the leader cannot be moved")
+	put("moved")
+	cluster.StopMember(0)
+	put("without one")
+	cluster.RestartMember(0)
+	put("all are back")
 }
 
 func TestLeaseOfOneSecond(t *testing.T) {
