@@ -3,6 +3,7 @@ module github.com/dialback/dialback/services/registry
 go 1.26.8
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/dialback/dialback v0.0.0-00010101000000-000000000000
 	github.com/google/btree v1.1.3
 	go.etcd.io/etcd/api/v3 v3.7.3

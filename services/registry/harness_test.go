@@ -35,7 +35,7 @@ const (
 	limit = 30 * time.Second
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(etcdkit.Keep(m)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(etcdkit.Keep(m), etcdkit.PeersStay()...) }
 
 // deployment is an etcd, auth's key and the service CA; replicas are started on it.
 type deployment struct {
