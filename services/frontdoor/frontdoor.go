@@ -109,6 +109,9 @@ func New(cfg Config, deps Deps) (*Frontdoor, error) {
 	if err := errors.Join(cfg.Validate(), deps.validate()); err != nil {
 		return nil, err
 	}
+	if deps.Metrics == nil {
+		deps.Metrics = prometheus.NewRegistry() // which nobody asks
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	f := &Frontdoor{cfg: cfg, deps: deps, id: nodeID(cfg.NodeName), stop: stop}
 	f.log = deps.Logger.With("part", "frontdoor")

@@ -27,9 +27,6 @@ type metrics struct {
 
 // newMetrics registers this frontdoor's metrics.
 func newMetrics(to prometheus.Registerer, connections *pool.Pool, progress func() (route.Position, time.Duration)) *metrics {
-	if to == nil {
-		to = prometheus.NewRegistry() // which nobody asks
-	}
 	m := &metrics{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "dialback_frontdoor_request_duration_seconds",
@@ -83,9 +80,7 @@ func newRestMetrics(to prometheus.Registerer) func(method, pattern string, statu
 		Help:    "REST requests, by the pattern of their path, and the class of their status. Streams count when they end.",
 		Buckets: durations,
 	}, []string{"method", "path", "status"})
-	if to != nil {
-		to.MustRegister(requests)
-	}
+	to.MustRegister(requests)
 	return func(method, pattern string, status int, took time.Duration) {
 		requests.WithLabelValues(method, pattern, statusClass(status)).Observe(took.Seconds())
 	}

@@ -63,7 +63,7 @@ func (f *Frontdoor) serveRelayed(group *lifecycle.Group, agents *tls.Config) {
 	group.Go("relay peers", f.peers.Run)
 	group.Go("relaying frontdoors", f.followRelays)
 	port := relayport.Listen(f.relayed, relayport.Config{
-		Names: []string{f.id + ".proxy." + f.cfg.Domain}, From: f.peers.Contain,
+		Names: []string{f.proxyName()}, From: f.peers.Contain,
 		Refused: f.refused, Logger: f.log,
 	})
 	group.Go("relay port", func(ctx context.Context) error { return f.acceptRelayed(ctx, port, agents) })

@@ -13,16 +13,11 @@ func newRefusedMetric(to prometheus.Registerer) func(why string) {
 		Name: "dialback_frontdoor_relays_refused_total",
 		Help: "Connections that were not relayed, by why: unknown_name, limit, unreachable; foreign_source, no_header, no_hello, foreign_name at the relay port.",
 	}, []string{"why"})
-	if to != nil {
-		to.MustRegister(refused)
-	}
+	to.MustRegister(refused)
 	return func(why string) { refused.WithLabelValues(why).Inc() }
 }
 
 func newRelayMetrics(to prometheus.Registerer, relays *relay.Relays) {
-	if to == nil {
-		return // nobody asks
-	}
 	to.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "dialback_frontdoor_relays",

@@ -24,9 +24,7 @@ func newTCPMetrics(to prometheus.Registerer) func(tcpport.Visit) {
 		Name: "dialback_frontdoor_tcp_bytes_total",
 		Help: "Bytes from (in) and to (out) visitors of TCP endpoints, of connections that are over.",
 	}, []string{"direction"})
-	if to != nil {
-		to.MustRegister(setups, ended, bytes)
-	}
+	to.MustRegister(setups, ended, bytes)
 	return func(v tcpport.Visit) {
 		served := "no"
 		if v.Served {
