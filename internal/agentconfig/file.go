@@ -1,25 +1,15 @@
 package agentconfig
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 
-	"go.yaml.in/yaml/v3"
-
-	"github.com/dialback/dialback/internal/agent/privatefile"
+	"github.com/dialback/dialback/internal/privatefile"
 )
 
-const (
-	// formatVersion is the format that this package writes and reads.
-	formatVersion = 1
-	// maxSize bounds what Load reads.
-	maxSize = 1 << 20
-)
+// formatVersion is the format that this package writes and reads.
+const formatVersion = 1
 
 // Config is the whole file.
 type Config struct {
@@ -44,20 +34,15 @@ func DefaultPath() (string, error) {
 // Load reads and checks the file. A file that does not exist is an empty
 // configuration. Errors name the file and, where there is one, the line.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path) // #nosec G304 -- the user's own choice
-	if errors.Is(err, os.ErrNotExist) {
-		return &Config{Version: formatVersion}, nil
-	}
+	c := &Config{}
+	found, err := privatefile.ReadYAML(path, c)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return nil, err
+	if !found {
+		c.Version = formatVersion
 	}
-	c, err := parse(data)
-	if err != nil {
+	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
@@ -68,13 +53,7 @@ func (c *Config) Save(path string) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
-	if err := errors.Join(enc.Encode(c.plain()), enc.Close()); err != nil {
-		return err
-	}
-	return privatefile.Write(path, b.Bytes())
+	return privatefile.WriteYAML(path, c.plain())
 }
 
 // AddServer adds a server, or replaces it, and leaves the others as they are.
@@ -97,26 +76,11 @@ func (c *Config) AddServer(address string, s Server, asDefault bool) error {
 	return nil
 }
 
-func parse(data []byte) (*Config, error) {
-	if len(data) > maxSize {
-		return nil, fmt.Errorf("larger than %d bytes", maxSize)
-	}
-	c := &Config{}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	switch err := dec.Decode(c); {
-	case errors.Is(err, io.EOF):
-		return &Config{Version: formatVersion}, nil
-	case err != nil:
-		return nil, explain(err)
-	}
-	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one YAML document")
-	}
+func (c *Config) check() error {
 	if err := c.canonicalize(); err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.validate()
+	return c.validate()
 }
 
 // canonicalize gives every address the form that lookups use.
@@ -178,19 +142,4 @@ func (c *Config) plain() any {
 		Default string                 `yaml:"default,omitempty"`
 		Servers map[string]plainServer `yaml:"servers,omitempty"`
 	}{c.Version, c.Default, servers}
-}
-
-var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
-
-// explain takes the names of Go types out of the decoder's messages.
-func explain(err error) error {
-	var typeErr *yaml.TypeError
-	if !errors.As(err, &typeErr) {
-		return err
-	}
-	problems := make([]error, len(typeErr.Errors))
-	for i, text := range typeErr.Errors {
-		problems[i] = errors.New(unknownField.ReplaceAllString(text, `unknown key "$1"`))
-	}
-	return errors.Join(problems...)
 }

@@ -4,22 +4,15 @@
 package ctlconfig
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
 
-	"go.yaml.in/yaml/v3"
-
-	"github.com/dialback/dialback/internal/agent/privatefile"
+	"github.com/dialback/dialback/internal/privatefile"
 	"github.com/dialback/dialback/internal/secret"
 )
-
-// maxSize bounds what Load reads, in bytes.
-const maxSize = 1 << 20
 
 // Config is the whole file.
 type Config struct {
@@ -55,23 +48,9 @@ func DefaultPath() (string, error) {
 
 // Load reads and checks the file. One that does not exist has no contexts.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path) // #nosec G304 -- the user's own choice
-	if errors.Is(err, os.ErrNotExist) {
-		return &Config{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize))
-	if err != nil {
-		return nil, err
-	}
 	c := &Config{}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if _, err := privatefile.ReadYAML(path, c); err != nil {
+		return nil, err
 	}
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -85,13 +64,7 @@ func (c *Config) Save(path string) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
-	if err := errors.Join(enc.Encode(c.plain()), enc.Close()); err != nil {
-		return err
-	}
-	return privatefile.Write(path, b.Bytes())
+	return privatefile.WriteYAML(path, c.plain())
 }
 
 // Set adds a context or replaces it. The first one becomes the current one.

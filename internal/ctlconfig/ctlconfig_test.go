@@ -36,7 +36,8 @@ func TestAFileThatIsWrongSaysWhere(t *testing.T) {
 	for text, want := range map[string]string{
 		"contexts: {a: {server: 'ftp://x'}}":            "context a",
 		"current-context: b":                            `no context "b"`,
-		"contexts: {a: {server: 'http://x', kye: y}}":   "kye",
+		"contexts: {a: {server: 'http://x', kye: y}}":   `line 1: unknown key "kye"`,
+		"current-context: ''\n---\ncontexts: {}":        "more than one",
 		"contexts: {'': {server: 'https://x.example'}}": "no name",
 	} {
 		path := filepath.Join(t.TempDir(), "ctl.yaml")

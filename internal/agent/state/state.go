@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dialback/dialback/internal/agent/privatefile"
+	"github.com/dialback/dialback/internal/privatefile"
 )
 
 const (

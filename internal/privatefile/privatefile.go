@@ -1,4 +1,4 @@
-// Package privatefile writes files that hold secrets.
+// Package privatefile writes files that hold secrets, and reads those that are YAML.
 package privatefile
 
 import (
