@@ -49,6 +49,10 @@ bench-quick: build ## Measure throughput, latency and bursts against nginx in 2 
 	hack/install-packages nginx wrk ip
 	go run ./bench/cmd/bench --document docs/PERFORMANCE.md
 
+.PHONY: bench-scale
+bench-scale: build .bin/.etcd.stamp ## Measure how far the control plane carries in 10 minutes, into docs/PERFORMANCE.md
+	go run ./bench/cmd/bench --group scale --document docs/PERFORMANCE.md
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (5s)
 	hack/fuzz $(FUZZTIME)

@@ -46,36 +46,51 @@ func main() {
 
 // options are the command line.
 type options struct {
-	bin, document string
-	scenarios     []scenario.Scenario
+	bin, tools, document string
+	scenarios            []scenario.Scenario
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
-	var names []string
-	for _, s := range scenarios() {
-		names = append(names, s.Name)
-	}
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.bin, "bin", "bin", "folder of the built programs")
+	flags.StringVar(&o.tools, "tools", ".bin", "folder of etcd, for the group scale")
 	flags.StringVar(&o.document, "document", "", "document whose tables are replaced; none: the tables are only printed")
-	only := flags.String("only", strings.Join(names, ","), "scenarios to run")
+	group := flags.String("group", string(scenario.Quick), "scenarios to run: quick or scale")
+	only := flags.String("only", "", "scenarios to run instead of a group, with commas between them")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	wanted := strings.Split(*only, ",")
+	var err error
+	if o.scenarios, err = choose(scenario.Group(*group), *only); err != nil {
+		return o, err
+	}
+	if o.bin, err = filepath.Abs(o.bin); err != nil {
+		return o, err
+	}
+	o.tools, err = filepath.Abs(o.tools)
+	return o, err
+}
+
+// choose returns the scenarios that only names, or else those of the group.
+func choose(group scenario.Group, only string) ([]scenario.Scenario, error) {
+	if group != scenario.Quick && group != scenario.Scale {
+		return nil, fmt.Errorf("--group %s: there are %s and %s", group, scenario.Quick, scenario.Scale)
+	}
+	var chosen []scenario.Scenario
+	var names []string
+	wanted := strings.Split(only, ",")
 	for _, s := range scenarios() {
-		if slices.Contains(wanted, s.Name) {
-			o.scenarios = append(o.scenarios, s)
+		names = append(names, s.Name)
+		if slices.Contains(wanted, s.Name) || only == "" && s.Group == group {
+			chosen = append(chosen, s)
 		}
 	}
-	if len(o.scenarios) != len(wanted) {
-		return o, fmt.Errorf("--only %s: there are %s", *only, strings.Join(names, ", "))
+	if only != "" && len(chosen) != len(wanted) {
+		return nil, fmt.Errorf("--only %s: there are %s", only, strings.Join(names, ", "))
 	}
-	var err error
-	o.bin, err = filepath.Abs(o.bin)
-	return o, err
+	return chosen, nil
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -105,7 +120,7 @@ func measure(ctx context.Context, s scenario.Scenario, o options, setting string
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the secrets lie in folders of their own
 		return err
 	}
-	section, err := s.Run(ctx, scenario.Env{Bin: o.bin, Dir: dir, Log: log})
+	section, err := s.Run(ctx, scenario.Env{Bin: o.bin, Tools: o.tools, Dir: dir, Log: log})
 	if err != nil {
 		return err
 	}

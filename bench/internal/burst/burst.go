@@ -32,7 +32,9 @@ const (
 const name = "burst"
 
 // Scenario is this measurement.
-func Scenario() scenario.Scenario { return scenario.Scenario{Name: name, Run: run} }
+func Scenario() scenario.Scenario {
+	return scenario.Scenario{Name: name, Group: scenario.Quick, Run: run}
+}
 
 func run(ctx context.Context, env scenario.Env) (section report.Section, err error) {
 	network, err := netsim.New(ctx, netsim.Config{RTT: roundTrip})

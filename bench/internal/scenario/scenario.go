@@ -12,16 +12,26 @@ import (
 
 // Env is what a scenario is given.
 type Env struct {
-	Bin string // folder of the built programs
-	Dir string // for the scenario's files alone; removed behind it
-	Log *slog.Logger
+	Bin   string // folder of the built programs
+	Tools string // folder of the tools that others wrote: etcd
+	Dir   string // for the scenario's files alone; removed behind it
+	Log   *slog.Logger
 }
+
+// Group is the scenarios that one make target runs.
+type Group string
+
+const (
+	Quick Group = "quick" // a comparison in two minutes
+	Scale Group = "scale" // how far the control plane carries, in ten
+)
 
 // Scenario is one measurement. Run starts what it needs, ends it again, and fails
 // when anything that it measured went wrong, for a number from a broken run means nothing.
 type Scenario struct {
-	Name string // a word
-	Run  func(ctx context.Context, env Env) (report.Section, error)
+	Name  string // a word
+	Group Group
+	Run   func(ctx context.Context, env Env) (report.Section, error)
 }
 
 // Median returns the middle of values, of which there is one at least; of an even

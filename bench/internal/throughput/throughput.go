@@ -28,7 +28,9 @@ const (
 const name = "throughput"
 
 // Scenario is this measurement.
-func Scenario() scenario.Scenario { return scenario.Scenario{Name: name, Run: run} }
+func Scenario() scenario.Scenario {
+	return scenario.Scenario{Name: name, Group: scenario.Quick, Run: run}
+}
 
 // shape is how visitors come.
 type shape struct {
