@@ -3,6 +3,7 @@ package agent_test
 import (
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -184,15 +185,20 @@ func TestTheAgentsOwnLimit(t *testing.T) {
 	t.Parallel()
 	server := agenttest.New(t)
 	server.Start()
-	c := config(t, server)
+	c := config(t, server, agent.Tunnel{Upstream: service(t, "x")})
 	c.MaxConnections = 2
 	start(t, c)
 	session := server.Session(1)
 	if got := session.Auth.GetMaxProxyConnections(); got != 2 {
 		t.Errorf("announces %d", got)
 	}
-	first := server.DialBack(session, nil)
-	server.DialBack(session, nil)
+	first, second := server.DialBack(session, nil), server.DialBack(session, nil)
+	for _, conn := range []*proxyconn.Server{first, second} {
+		e := server.Begin(conn, session.Tunnel(), nil)
+		if err := server.Answer(e); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ticket, _ := server.Ticket()
 	session.Ask(&agentv1.Dial{Ticket: ticket, ServerName: agenttest.FrontdoorName})
 	if got := failure(t, session, ticket); got != agentv1.FailReason_FAIL_REASON_LIMIT {
@@ -210,6 +216,28 @@ func TestTheAgentsOwnLimit(t *testing.T) {
 			return false
 		}
 	}, "room for another connection")
+}
+
+// A frontdoor that has visitors no more cannot know that another one has, and the
+// agent no place for it.
+func TestAnIdleConnectionMakesRoomForOneThatIsWanted(t *testing.T) {
+	t.Parallel()
+	server := agenttest.New(t)
+	server.Start()
+	c := config(t, server, agent.Tunnel{Upstream: service(t, "x")})
+	c.MaxConnections = 2
+	start(t, c)
+	session := server.Session(1)
+	busy, idle := server.DialBack(session, nil), server.DialBack(session, nil)
+	e := server.Begin(busy, session.Tunnel(), nil)
+	if err := server.Answer(e); err != nil {
+		t.Fatal(err)
+	}
+	server.DialBack(session, nil)
+	testkit.Eventually(t, agenttest.Limit, func() bool { return idle.Err() != nil }, "the idle one is closed")
+	if status, body := server.Get(e, "/", &proxyv1.Req{}); status != http.StatusOK || body != "x/" {
+		t.Errorf("the busy one: %d, %q", status, body)
+	}
 }
 
 func refusal(err error) proxyv1.Code {

@@ -68,14 +68,16 @@ type Dialer struct {
 	sessions *tlsconf.Sessions
 	tickets  tickets
 	memory   memory
-	slots    chan struct{}
+	places   chan struct{} // one taken for each connection
 
 	life   context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
 	mu      sync.Mutex
-	clients map[*proxyconn.Client]struct{}
+	clients map[*proxyconn.Client]bool // true: asked to leave for another one
+	begun   int                        // dial-backs and connections
+	leaving int                        // connections that were asked to leave
 	retired bool
 	stopped bool
 }
@@ -97,10 +99,10 @@ func New(config Config, deps Deps) (*Dialer, error) {
 		deps:     deps,
 		policy:   policy{domain: config.Domain, host: host, lookup: deps.Lookup},
 		sessions: tlsconf.NewSessions(sessionCacheSize),
-		slots:    make(chan struct{}, config.MaxConnections),
+		places:   make(chan struct{}, config.MaxConnections),
 		life:     life,
 		cancel:   cancel,
-		clients:  map[*proxyconn.Client]struct{}{},
+		clients:  map[*proxyconn.Client]bool{},
 	}, nil
 }
 
@@ -127,35 +129,56 @@ func (d *Dialer) Dial(w Want) {
 	}
 	go func() {
 		defer d.finish()
-		d.run(w, name, remaining)
+		ctx, cancel := context.WithTimeout(d.life, remaining)
+		defer cancel()
+		select {
+		case d.places <- struct{}{}:
+			d.run(ctx, w, name)
+			<-d.places
+		case <-ctx.Done():
+			w.Failed(agentv1.FailReason_FAIL_REASON_LIMIT)
+		}
 	}()
 }
 
-// begin takes one of the places for connections.
+// begin says whether there is a place for another connection, or will be: if there
+// is none, a frontdoor is asked to close an idle one. That one may have no visitors
+// any more while another has, and neither can know.
 func (d *Dialer) begin() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopped {
+	if d.stopped || d.begun-d.leaving >= cap(d.places) && !d.makeRoom() {
 		return false
 	}
-	select {
-	case d.slots <- struct{}{}:
-		d.tasks.Add(1)
-		return true
-	default:
-		return false
+	d.begun++
+	d.tasks.Add(1)
+	return true
+}
+
+func (d *Dialer) makeRoom() bool {
+	for c, asked := range d.clients {
+		if !asked && c.Idle() {
+			c.Retire()
+			d.clients[c] = true
+			d.leaving++
+			return true
+		}
 	}
+	return false
 }
 
 func (d *Dialer) finish() {
-	<-d.slots
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begun--
 	d.tasks.Done()
 }
 
-// run dials, introduces the agent and serves the connection to its end.
-func (d *Dialer) run(w Want, name string, remaining time.Duration) {
+// run dials until ctx ends, introduces the agent and serves the connection to its
+// end.
+func (d *Dialer) run(ctx context.Context, w Want, name string) {
 	span := d.deps.Spans.Start("dialback.dial", trace.SpanKindClient, w.GetTrace(), spans.Span{})
-	client, err := d.connect(w, name, remaining, span)
+	client, err := d.connect(ctx, w, name, span)
 	if err != nil {
 		reason := reasonOf(err)
 		w.Failed(reason)
@@ -172,9 +195,7 @@ func (d *Dialer) run(w Want, name string, remaining time.Duration) {
 	}
 }
 
-func (d *Dialer) connect(w Want, name string, remaining time.Duration, span spans.Span) (*proxyconn.Client, error) {
-	ctx, cancel := context.WithTimeout(d.life, remaining)
-	defer cancel()
+func (d *Dialer) connect(ctx context.Context, w Want, name string, span spans.Span) (*proxyconn.Client, error) {
 	control := addrPort(w.Control)
 	addresses := withShared(w.GetAddresses(), control.String())
 	a := attempt{policy: d.policy, control: control, serverName: name, pins: w.Pins, sessions: d.sessions}
@@ -227,7 +248,7 @@ func reasonOf(err error) agentv1.FailReason {
 func (d *Dialer) add(c *proxyconn.Client) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.clients[c] = struct{}{}
+	d.clients[c] = false
 	if d.retired {
 		c.Retire()
 	}
@@ -236,6 +257,9 @@ func (d *Dialer) add(c *proxyconn.Client) {
 func (d *Dialer) remove(c *proxyconn.Client) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.clients[c] {
+		d.leaving--
+	}
 	delete(d.clients, c)
 }
 
