@@ -63,22 +63,24 @@ func (c *connection) missing(err error) error {
 }
 
 // explain writes an error for a person: what is wrong, and what to do.
-func explain(err error, server string) string {
-	e, ok := errs.From(err)
+func (e *env) explain(err error, server string) string {
+	said, ok := errs.From(err)
 	if !ok {
 		return err.Error()
 	}
-	switch cause := e.Unwrap(); {
-	case e.Kind() == errs.Unavailable && isStatus(cause): // gRPC's own: nobody has answered
+	switch cause := said.Unwrap(); {
+	case said.Kind() == errs.Unavailable && isStatus(cause): // gRPC's own: nobody has answered
 		return fmt.Sprintf("cannot reach auth at %s: %s; check that it runs, and its address with --server", server, transportError(cause))
 	case errors.Is(err, restclient.ErrUnreachable):
-		return strings.TrimSuffix(e.Error(), ": ") + "; check that it runs, and the context (dialbackctl config get-contexts)"
-	case e.Reason() == errs.ReasonPermissionDenied:
-		return e.Message() + "; use an administrator's certificate"
-	case e.Reason() == errs.ReasonInternal:
-		return e.Message() + "; the log of auth says more"
+		return strings.TrimSuffix(said.Error(), ": ") + "; check that it runs, and the context (dialbackctl config get-contexts)"
+	case said.Reason() == errs.ReasonPermissionDenied && e.client != nil:
+		return said.Message() + "; use a context with such a key (--context)"
+	case said.Reason() == errs.ReasonPermissionDenied:
+		return said.Message() + "; use an administrator's certificate"
+	case said.Reason() == errs.ReasonInternal:
+		return said.Message() + "; the log of auth says more"
 	}
-	return e.Message()
+	return said.Message()
 }
 
 // isStatus tells what failed over gRPC from what failed over HTTP.

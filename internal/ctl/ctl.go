@@ -87,7 +87,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	defer e.close()
 	command.BindTo(ctx, (*context.Context)(nil))
 	if err := command.Run(e); err != nil {
-		e.note("dialbackctl: %s", explain(err, c.Server))
+		e.note("dialbackctl: %s", e.explain(err, c.Server))
 		return exitCode(err)
 	}
 	return exitOK
