@@ -50,17 +50,19 @@ type Config struct {
 	DrainTimeout time.Duration
 }
 
-// OIDC says whom people log in with, and what they may do then.
+// OIDC says whom people log in with, and what they may do then. The tags are the
+// flags, below --oidc-, of every program that has auth in it.
 type OIDC struct {
 	// Issuer is the provider's URL, ClientID this deployment's id there.
-	Issuer, ClientID string
+	Issuer   string `name:"issuer" placeholder:"URL" help:"OpenID provider that people log in with; none: nobody does."`
+	ClientID string `name:"client-id" placeholder:"ID" help:"This deployment's id at the provider."`
 	// RoleClaim is the claim by which roles are given: a text or a list of texts.
-	RoleClaim string
+	RoleClaim string `name:"role-claim" default:"groups" placeholder:"CLAIM" help:"Claim by which roles are given."`
 	// Roles are "<value of the claim>=<role>@<account>", for instance
 	// "platform=admin@default". Of several the highest counts.
-	Roles []string
+	Roles []string `name:"role" sep:"none" placeholder:"VALUE=ROLE@ACCOUNT" help:"What who has a value of the claim may do, such as platform=admin@default; repeat for several."`
 	// ValidFor is how long a login counts.
-	ValidFor time.Duration
+	ValidFor time.Duration `name:"valid-for" default:"8h" help:"How long a login counts."`
 }
 
 // rules reads Roles.
@@ -78,7 +80,8 @@ func (o OIDC) rules() ([]identity.RoleRule, error) {
 	return rules, nil
 }
 
-func (o OIDC) validate() error {
+// Validate says what is wrong; without an issuer nothing is.
+func (o OIDC) Validate() error {
 	if o.Issuer == "" {
 		return nil
 	}
@@ -127,7 +130,7 @@ func (c Config) Validate() error {
 	case c.DrainTimeout <= 0:
 		return errors.New("drain timeout: want more than 0")
 	}
-	return c.OIDC.validate()
+	return c.OIDC.Validate()
 }
 
 // Deps is what auth works with. All but Listener and Telemetry must be set.

@@ -53,6 +53,7 @@ func (s *Server) newAuth() (*auth.Service, error) {
 	config.Listen = s.config.Admin
 	config.Server = s.greeting.Agents
 	config.CAPins = []tlsconf.Pin{s.pki.proxy.Pin()}
+	config.OIDC = s.config.OIDC
 	return auth.New(config, auth.Deps{
 		Etcd: s.store.client, TLS: s.wires.identities[tlsconf.RoleAuth].server(), Listener: s.wires.servers[tlsconf.RoleAuth],
 		Logger: s.log, Telemetry: s.tracing.parts[tlsconf.RoleAuth],

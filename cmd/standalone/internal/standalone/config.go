@@ -13,6 +13,7 @@ import (
 
 	"github.com/dialback/dialback/internal/hostname"
 	"github.com/dialback/dialback/internal/portrange"
+	"github.com/dialback/dialback/services/auth"
 )
 
 // Config is what an operator can set. The tags are command line flags; the same
@@ -35,6 +36,8 @@ type Config struct {
 	PublicHTTPSPort int `name:"public-https-port" help:"Port in https URLs, and for agents, if it is not the one that --tls listens on." placeholder:"PORT"`
 
 	TCPPorts portrange.Range `name:"tcp-ports" help:"Ports of tcp tunnels, on the address of --tls; outside of those of outgoing connections. Empty: no tcp tunnels." default:"20000-20099" placeholder:"FIRST-LAST"`
+
+	OIDC auth.OIDC `embed:"" prefix:"oidc-"`
 
 	TrustedProxies  []string      `help:"Networks (CIDR) whose X-Forwarded-* headers and sampling are believed." placeholder:"CIDR"`
 	Hold            time.Duration `help:"How long a request waits for an agent that has just gone." default:"5s"`
@@ -73,6 +76,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.TCPPorts.CheckEphemeral(portrange.EphemeralFile); err != nil {
 		return fmt.Errorf("--tcp-ports: %w", err)
+	}
+	if err := c.OIDC.Validate(); err != nil {
+		return err
 	}
 	if len(c.TLSCert) != len(c.TLSKey) {
 		return fmt.Errorf("%d --tls-cert and %d --tls-key: each certificate needs its key", len(c.TLSCert), len(c.TLSKey))

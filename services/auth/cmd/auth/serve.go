@@ -19,11 +19,7 @@ type flags struct {
 	Server string           `required:"" help:"Where agents connect, host:port; shown with each new authtoken."`
 	CAPin  []string         `help:"Pin of an authority that signs what agents connect to, sha256:<hex>; several during a rotation. None: publicly trusted certificates."`
 
-	OIDCIssuer    string        `name:"oidc-issuer" placeholder:"URL" help:"OpenID provider that people log in with; none: nobody does."`
-	OIDCClientID  string        `name:"oidc-client-id" help:"This deployment's id at the provider."`
-	OIDCRoleClaim string        `name:"oidc-role-claim" default:"groups" help:"Claim by which roles are given."`
-	OIDCRole      []string      `name:"oidc-role" sep:"none" placeholder:"VALUE=ROLE@ACCOUNT" help:"What who has a value of the claim may do, such as platform=admin@default; repeat for several."`
-	OIDCValidFor  time.Duration `name:"oidc-valid-for" default:"8h" help:"How long a login counts."`
+	OIDC auth.OIDC `embed:"" prefix:"oidc-"`
 
 	AuditAge   time.Duration `default:"2160h" help:"How long it is kept who has changed what."`
 	AuditCount int           `default:"100000" help:"How many changes are kept at most."`
@@ -48,10 +44,7 @@ func (f *flags) Serve(ctx context.Context, p *daemon.Process) error {
 
 func (f *flags) config() (c auth.Config, err error) {
 	c = auth.Default()
-	c.Listen, c.Server = f.Listen, f.Server
-	c.OIDC = auth.OIDC{
-		Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, RoleClaim: f.OIDCRoleClaim, Roles: f.OIDCRole, ValidFor: f.OIDCValidFor,
-	}
+	c.Listen, c.Server, c.OIDC = f.Listen, f.Server, f.OIDC
 	c.AuditAge, c.AuditCount = f.AuditAge, f.AuditCount
 	if c.CAPins, err = tlsconf.ParsePins(f.CAPin); err != nil {
 		return c, fmt.Errorf("--ca-pin: %w", err)
