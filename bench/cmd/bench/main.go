@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dialback/dialback/bench/internal/binds"
 	"github.com/dialback/dialback/bench/internal/burst"
 	"github.com/dialback/dialback/bench/internal/machine"
 	"github.com/dialback/dialback/bench/internal/scenario"
@@ -29,7 +30,7 @@ const runLimit = 5 * time.Minute
 
 // scenarios are all that there are, in the order in which they run.
 func scenarios() []scenario.Scenario {
-	return []scenario.Scenario{throughput.Scenario(), burst.Scenario()}
+	return []scenario.Scenario{throughput.Scenario(), burst.Scenario(), binds.Scenario()}
 }
 
 func main() {

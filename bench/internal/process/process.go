@@ -37,6 +37,7 @@ type Spec struct {
 // Process is a running program.
 type Process struct {
 	name   string
+	pid    int
 	output *output
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -56,6 +57,7 @@ func Start(command Command, spec Spec) (*Process, error) {
 		cancel()
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
+	p.pid = cmd.Process.Pid
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 
 	"github.com/dialback/dialback/bench/internal/report"
@@ -21,6 +22,7 @@ type Env struct {
 // Group is the scenarios that one make target runs.
 type Group string
 
+// The groups.
 const (
 	Quick Group = "quick" // a comparison in two minutes
 	Scale Group = "scale" // how far the control plane carries, in ten
@@ -39,4 +41,14 @@ type Scenario struct {
 func Median[T cmp.Ordered](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[(len(sorted)-1)/2]
+}
+
+// Percentile returns the smallest of values that a share of them does not exceed;
+// 0 of none.
+func Percentile[T cmp.Ordered](values []T, share float64) (none T) {
+	if len(values) == 0 {
+		return none
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[max(0, int(math.Ceil(share*float64(len(sorted))))-1)]
 }
