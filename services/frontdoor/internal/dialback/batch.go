@@ -27,6 +27,7 @@ const (
 type batch struct {
 	*Dialer
 	route    *route.Route
+	ways     []route.Attachment // the route's
 	deadline time.Time
 	open     map[ticket]*open
 	redeemed chan ticket
@@ -52,7 +53,7 @@ type event struct {
 
 func (d *Dialer) newBatch(r *route.Route, size int) *batch {
 	return &batch{
-		Dialer: d, route: r, deadline: time.Now().Add(d.cfg.Timeout), open: map[ticket]*open{},
+		Dialer: d, route: r, ways: r.Attachments(), deadline: time.Now().Add(d.cfg.Timeout), open: map[ticket]*open{},
 		redeemed: make(chan ticket, size), events: make(chan event),
 	}
 }
@@ -67,7 +68,7 @@ func (b *batch) issue(why pool.Why, n int) {
 			b.pool.Failed(b.route.Claim.Agent, n-i, err)
 			return
 		}
-		b.open[id] = &open{ways: len(b.route.Attachments), why: why}
+		b.open[id] = &open{ways: len(b.ways), why: why}
 	}
 }
 
@@ -89,8 +90,8 @@ func (b *batch) run(ctx context.Context, heard func()) {
 				b.fail(id, ErrTimeout)
 			}
 		case <-patience.C:
-			if next < len(b.route.Attachments) {
-				b.ask(ctx, b.route.Attachments[next])
+			if next < len(b.ways) {
+				b.ask(ctx, b.ways[next])
 				next++
 				patience.Reset(minPatience)
 			}

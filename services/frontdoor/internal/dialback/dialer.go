@@ -118,7 +118,7 @@ func (d *Dialer) State(agent route.Agent) (idle, all int) { return d.pool.State(
 // new one. If ctx ends first, a connection that comes later is kept for the
 // next visitor.
 func (d *Dialer) Dial(ctx context.Context, r *route.Route) (*Conn, error) {
-	if len(r.Attachments) == 0 {
+	if !r.Reachable() {
 		return nil, ErrUnreachable
 	}
 	c, w, ask := d.pool.Get(r.Claim.Agent)
@@ -159,18 +159,9 @@ func (d *Dialer) Changed(old, now *route.Route) {
 	case a.Agent == b.Agent && (a.TunnelID != b.TunnelID || a.Generation != b.Generation || a.Revision != b.Revision):
 		d.later(func() { d.pool.Unbind(a.Agent, a.TunnelID) })
 	}
-	for _, attachment := range now.Attachments {
-		if !through(old, attachment.SessionID) {
+	for _, attachment := range now.Attachments() {
+		if !old.Through(attachment.SessionID) {
 			d.later(func() { d.pool.Session(now.Claim.Agent, attachment.SessionID) })
 		}
 	}
-}
-
-func through(r *route.Route, session string) bool {
-	for _, a := range r.Attachments {
-		if a.SessionID == session {
-			return true
-		}
-	}
-	return false
 }

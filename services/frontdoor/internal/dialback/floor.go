@@ -51,7 +51,7 @@ func (d *Dialer) lacking() []*route.Route {
 	seen := map[route.Agent]bool{}
 	d.table.Each(func(r *route.Route) bool {
 		id := r.Claim.Agent
-		if !r.Claim.Pooled && len(r.Attachments) > 0 && !seen[id] && d.pool.LacksFloor(id) {
+		if !r.Claim.Pooled && r.Reachable() && !seen[id] && d.pool.LacksFloor(id) {
 			seen[id] = true
 			list = append(list, r)
 		}

@@ -151,13 +151,13 @@ func policy(options []byte) []string {
 func remembered(r *route.Route) (*registryv1.Claim, []*registryv1.Attachment) {
 	claim := &registryv1.Claim{
 		Hostname: r.Claim.Hostname, State: registryv1.ClaimState_CLAIM_STATE_ACTIVE, Generation: r.Claim.Generation,
-		AccountId: r.Claim.AccountID, AgentId: r.Claim.Agent.ID, Options: r.Claim.Options, Critical: r.Claim.Critical,
+		AccountId: r.Claim.Account.ID(), AgentId: r.Claim.Agent.ID, Options: r.Claim.Options(), Critical: r.Claim.Critical(),
 	}
 	if r.Claim.Parked {
 		claim.State = registryv1.ClaimState_CLAIM_STATE_PARKED
 	}
 	var list []*registryv1.Attachment
-	for _, a := range r.Attachments {
+	for _, a := range r.Attachments() {
 		list = append(list, &registryv1.Attachment{
 			Hostname: a.Hostname, Generation: a.Generation, ConnectorId: a.ConnectorID, SessionId: a.SessionID,
 		})

@@ -50,14 +50,14 @@ func (l Local) state(ctx context.Context, name string) (*frontdoorv1.FrontdoorSt
 		FrontdoorId: l.ID, Revision: position.Revision, Age: durationpb.New(age), Draining: l.Draining(),
 	}
 	r := l.Routes.Lookup(name)
-	if r == nil || !principal.From(ctx).Sees(r.Claim.AccountID) {
+	if r == nil || !principal.From(ctx).Sees(r.Claim.Account.ID()) {
 		return state, nil
 	}
 	idle, all := l.Conns(r.Claim.Agent)
 	state.Known, state.Generation = true, r.Claim.Generation
-	state.Attachments, state.IdleConnections, state.Connections = int32(len(r.Attachments)), int32(idle), int32(all) // #nosec G115 -- few
-	if !r.LostAt.IsZero() {
-		state.LostFor = durationpb.New(time.Since(r.LostAt))
+	state.Attachments, state.IdleConnections, state.Connections = int32(len(r.Attachments())), int32(idle), int32(all) // #nosec G115 -- few
+	if lost := r.LostAt(); !lost.IsZero() {
+		state.LostFor = durationpb.New(time.Since(lost))
 	}
 	return state, r
 }

@@ -21,16 +21,16 @@ var Capabilities = []string{"basic_auth", "pooling"}
 // and is not known closes the endpoint: served without it, it would be open.
 // stripped says that the credentials were for us and are not the service's.
 func (h *Handler) admit(ctx context.Context, c *route.Claim, r *http.Request) (stripped bool, err error) {
-	for _, name := range c.Critical {
+	for _, name := range c.Critical() {
 		if !slices.Contains(Capabilities, name) {
 			return false, reach.ErrUnsupported
 		}
 	}
-	if len(c.Options) == 0 {
+	if len(c.Options()) == 0 {
 		return false, nil
 	}
 	options := &agentv1.EndpointOptions{}
-	if err := proto.Unmarshal(c.Options, options); err != nil {
+	if err := proto.Unmarshal(c.Options(), options); err != nil {
 		return false, reach.ErrUnsupported.WithCause(err)
 	}
 	if len(options.GetBasicAuth()) == 0 {

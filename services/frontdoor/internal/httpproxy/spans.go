@@ -68,8 +68,8 @@ func (t *tracing) lookup(ctx context.Context, began time.Time, trip *reach.Trip,
 		attribute.Int64("dialback.route.age_ms", age.Milliseconds()),
 		attribute.String("dialback.route.source", string(trip.Source)),
 	))
-	if trip.Route != nil && len(trip.Route.Attachments) > 0 {
-		span.SetAttributes(attribute.String("dialback.route.connector", trip.Route.Attachments[0].ConnectorID))
+	if trip.Route != nil && trip.Route.Reachable() {
+		span.SetAttributes(attribute.String("dialback.route.connector", trip.Route.Attachments()[0].ConnectorID))
 	}
 	if err != nil {
 		span.SetStatus(codes.Error, string(explain(err).Reason()))

@@ -58,7 +58,7 @@ func (t *Trip) route() *route.Route {
 
 // untried are a pool's members beside those that have been tried.
 func untried(endpoint *route.Route, tried []string) []*route.Route {
-	return slices.DeleteFunc(slices.Clone(endpoint.Members), func(r *route.Route) bool {
+	return slices.DeleteFunc(slices.Clone(endpoint.Members()), func(r *route.Route) bool {
 		return slices.Contains(tried, r.Claim.Hostname)
 	})
 }
@@ -67,14 +67,14 @@ func untried(endpoint *route.Route, tried []string) []*route.Route {
 // take the visitor.
 func (t *Trip) Done(refused bool) {
 	t.Started()
-	if t.Route != nil && t.Route.Claim.Pool != "" {
+	if t.Route != nil && t.Route.Claim.Pool() != "" {
 		t.f.pools.judge(t.Route.Claim.Hostname, refused)
 		t.leave()
 	}
 }
 
 func (t *Trip) leave() {
-	if t.Route.Claim.Pool != "" {
+	if t.Route.Claim.Pool() != "" {
 		t.f.pools.leave(t.Route.Claim.Hostname)
 	}
 }
@@ -83,7 +83,7 @@ func (t *Trip) leave() {
 // nothing was delivered: another one may.
 func (t *Trip) Refused() bool {
 	name := t.Route.Claim.Hostname
-	if t.Route.Claim.Pool == "" || !t.Another() {
+	if t.Route.Claim.Pool() == "" || !t.Another() {
 		return false
 	}
 	t.f.pools.judge(name, true)

@@ -11,7 +11,7 @@ import (
 func memberRoutes(names ...string) []*route.Route {
 	var list []*route.Route
 	for _, name := range names {
-		list = append(list, &route.Route{Claim: route.Claim{Hostname: name, Pool: "app"}})
+		list = append(list, &route.Route{Claim: route.Claim{Hostname: name}})
 	}
 	return list
 }

@@ -71,7 +71,7 @@ func (f *Finder) Begin(ctx context.Context, hostname string) (*Trip, error) {
 	agent := t.Route.Claim.Agent.ID
 	t.endpoint = t.Route
 	seen := t.Route
-	if len(t.Route.Attachments) > 0 {
+	if t.Route.Reachable() {
 		if !f.Room.Crowded(agent) {
 			t.Another()
 			return t, nil
@@ -116,8 +116,8 @@ func (t *Trip) Connect(ctx context.Context) (*dialback.Conn, *route.Route, error
 		if endpoint, err = t.wait(ctx, endpoint); err != nil {
 			return nil, nil, err
 		}
-		if r, tried = endpoint, nil; len(endpoint.Members) > 0 {
-			r = t.f.pools.choose(endpoint.Members)
+		if r, tried = endpoint, nil; len(endpoint.Members()) > 0 {
+			r = t.f.pools.choose(endpoint.Members())
 		}
 	}
 }
@@ -133,7 +133,7 @@ func (t *Trip) find(ctx context.Context) error {
 	case t.Route == nil || t.Route.Claim.Parked:
 		return route.ErrNotFound
 	}
-	if lost := t.Route.LostAt; !lost.IsZero() {
+	if lost := t.Route.LostAt(); !lost.IsZero() {
 		t.until = lost.Add(t.f.Hold)
 		if !time.Now().Before(t.until) {
 			return route.ErrOffline

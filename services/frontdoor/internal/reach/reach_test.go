@@ -50,7 +50,7 @@ func TestVisitorsWithinTheHoldWait(t *testing.T) {
 	timer := time.AfterFunc(50*time.Millisecond, func() { table.PutAttachment(back) })
 	defer timer.Stop()
 	trip, err := f.Begin(ctx, host)
-	if err != nil || trip.Source != reach.Hold || len(trip.Route.Attachments) != 1 {
+	if err != nil || trip.Source != reach.Hold || len(trip.Route.Attachments()) != 1 {
 		t.Fatalf("%+v, %v", trip, err)
 	}
 	trip.Started()

@@ -12,15 +12,15 @@ func claimOf(c *registryv1.Claim) route.Claim {
 		Hostname:   c.GetHostname(),
 		Parked:     c.GetState() == registryv1.ClaimState_CLAIM_STATE_PARKED,
 		Generation: c.GetGeneration(),
-		AccountID:  c.GetAccountId(),
+		Account:    route.AccountOf(c.GetAccountId()),
 		Agent:      route.Agent{ID: c.GetAgentId(), Instance: InstanceOf(c.GetInstance())},
 		TunnelID:   c.GetTunnelId(),
 		Protocol:   protocolOf(c.GetProtocol()),
-		Options:    c.GetOptions(),
-		Critical:   c.GetCritical(),
 		Revision:   c.GetRevision(),
 		Pooled:     c.GetPooled(),
-		Pool:       c.GetPool(),
+	}
+	if len(c.GetOptions()) > 0 || len(c.GetCritical()) > 0 {
+		claim.Terms = &route.Terms{Options: c.GetOptions(), Critical: c.GetCritical()}
 	}
 	if claim.Pooled {
 		claim.Agent.ID = "@" + claim.Hostname // its visitors wait for whichever member

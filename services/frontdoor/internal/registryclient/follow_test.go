@@ -80,7 +80,7 @@ func TestASnapshotIsAllOrNothing(t *testing.T) {
 		t.Fatal("half a snapshot counts")
 	}
 	s.must(t, &registryv1.WatchResponse{Changes: []*registryv1.Change{attached()}, Position: position(10)})
-	if r := s.table.Lookup(host); r == nil || len(r.Attachments) != 1 {
+	if r := s.table.Lookup(host); r == nil || len(r.Attachments()) != 1 {
 		t.Fatalf("route: %+v", r)
 	}
 	if !slices.Equal(listener.calls, []string{"=c"}) {
@@ -129,7 +129,7 @@ func TestWhatTheEndOfAnAttachmentMeans(t *testing.T) {
 		s.must(t, &registryv1.WatchResponse{Position: position(2), Changes: []*registryv1.Change{{
 			Change: &registryv1.Change_AttachmentEnded{AttachmentEnded: &registryv1.AttachmentEnded{Attachment: theAttachment(), Reason: reason}},
 		}}})
-		if r := s.table.Lookup(host); r == nil || len(r.Attachments) != 0 {
+		if r := s.table.Lookup(host); r == nil || len(r.Attachments()) != 0 {
 			t.Errorf("%v: route %+v", reason, r)
 		}
 		if got := slices.Contains(listener.calls, "cut a t"); got != cut {

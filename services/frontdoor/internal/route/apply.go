@@ -1,26 +1,17 @@
 package route
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // PutClaim enters a new or changed claim.
 func (t *Table) PutClaim(c Claim) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.putClaim(c)
-	t.publish(c.Hostname)
-}
-
-func (t *Table) putClaim(c Claim) {
-	r := t.record(c.Hostname)
-	if r.claim != nil && r.claim.Generation != c.Generation {
-		r.lostAt = time.Time{} // another owner's loss is not this one's
-	}
-	r.claim, r.orphanAt = &c, time.Time{}
-	for _, a := range r.attachments {
-		if a.Generation != c.Generation && !a.suspectAt.IsZero() {
-			t.detach(a) // a newer generation ends the doubt
-		}
-	}
+	d := t.draft(c.Hostname)
+	d.claim(c)
+	t.publish(d)
 }
 
 // RemoveClaim removes an endpoint: its owner or an operator has ended it, or
@@ -28,27 +19,18 @@ func (t *Table) putClaim(c Claim) {
 func (t *Table) RemoveClaim(hostname string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.removeClaim(hostname)
-	t.publish(hostname)
-}
-
-func (t *Table) removeClaim(hostname string) {
-	r := t.records[hostname]
-	if r == nil {
-		return
-	}
-	for _, a := range r.attachments {
-		t.detach(a)
-	}
-	r.claim = nil
+	d := t.draft(hostname)
+	d.unclaim()
+	t.publish(d)
 }
 
 // PutAttachment enters an attachment, or asserts it again.
 func (t *Table) PutAttachment(a Attachment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.attach(a)
-	t.publish(a.Hostname)
+	d := t.draft(a.Hostname)
+	d.attach(a)
+	t.publish(d)
 }
 
 // EndAttachment removes an attachment that has ended on purpose, or that its
@@ -56,9 +38,10 @@ func (t *Table) PutAttachment(a Attachment) {
 func (t *Table) EndAttachment(a Attachment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if entry := t.find(a); entry != nil {
-		t.detach(entry)
-		t.publish(a.Hostname)
+	d := t.draft(a.Hostname)
+	if w := d.find(a); w != nil {
+		d.detach(w.session)
+		t.publish(d)
 	}
 }
 
@@ -67,13 +50,14 @@ func (t *Table) EndAttachment(a Attachment) {
 func (t *Table) EndForGood(a Attachment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if entry := t.find(a); entry != nil {
-		t.detach(entry)
+	d := t.draft(a.Hostname)
+	if w := d.find(a); w != nil {
+		d.detach(w.session)
 	}
-	if r := t.records[a.Hostname]; r != nil && r.claim != nil && r.claim.Generation == a.Generation && len(r.attachments) == 0 {
-		r.lostAt = longAgo
+	if d.owned(a.Generation) && len(d.list) == 0 {
+		d.lostAt = longAgo
 	}
-	t.publish(a.Hostname)
+	t.publish(d)
 }
 
 // VanishAttachment handles an attachment whose lease ran out without a word. It
@@ -82,31 +66,11 @@ func (t *Table) EndForGood(a Attachment) {
 func (t *Table) VanishAttachment(a Attachment) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	entry := t.find(a)
-	if entry == nil {
-		return
+	d := t.draft(a.Hostname)
+	if w := d.find(a); w != nil {
+		d.doubt(w)
+		t.publish(d)
 	}
-	t.doubt(entry)
-	t.publish(a.Hostname)
-}
-
-// doubt makes an attachment suspect, or removes it if nothing speaks for it.
-func (t *Table) doubt(a *attachment) {
-	r := t.records[a.Hostname]
-	if r.claim != nil && r.claim.Generation != a.Generation || t.omitted(a) {
-		t.detach(a)
-		return
-	}
-	if a.suspectAt.IsZero() {
-		t.setSuspect(a, t.now())
-	}
-}
-
-// omitted holds if the connector has, under a newer registration, attached all
-// that it has, and this one was not among it.
-func (t *Table) omitted(a *attachment) bool {
-	c := t.connectors[a.ConnectorID]
-	return c != nil && c.present && c.Synced && c.Registration != a.registration
 }
 
 // PutConnector enters a connector's record in the node table.
@@ -114,13 +78,29 @@ func (t *Table) PutConnector(n Connector) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.connector(n.ID)
-	c.Connector, c.present = n, true
-	for _, a := range c.all() {
-		if !a.suspectAt.IsZero() && t.omitted(a) {
-			t.detach(a)
-			t.publish(a.Hostname)
+	c.set(n)
+	if t.suspects == 0 {
+		return
+	}
+	for _, name := range c.names() {
+		t.dropWays(name, func(w way) bool { return w.session.connector == c && w.suspectAt != 0 && w.omitted() })
+	}
+}
+
+// dropWays removes a name's attachments that are to go.
+func (t *Table) dropWays(name string, goes func(way) bool) {
+	r := t.routes(name).get(name)
+	if r == nil || !slices.ContainsFunc(r.ways(), goes) {
+		return
+	}
+	d := t.draft(name)
+	for _, w := range r.ways() {
+		if goes(w) {
+			d.detach(w.session)
 		}
 	}
+	d.dropOrphan()
+	t.publish(d)
 }
 
 // RemoveConnector removes a connector from the node table. Its attachments stay
@@ -128,13 +108,9 @@ func (t *Table) PutConnector(n Connector) {
 func (t *Table) RemoveConnector(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.connectors[id]
-	if c == nil {
-		return
-	}
-	c.present = false
-	if len(c.sessions) == 0 {
-		delete(t.connectors, id)
+	if c := t.connectors[id]; c != nil {
+		c.present = false
+		t.forgetConnector(c)
 	}
 }
 
@@ -147,8 +123,8 @@ func (t *Table) Link(id string, up bool) {
 		return
 	}
 	c.unlinked = !up
-	for _, a := range c.all() {
-		t.publish(a.Hostname)
+	for _, name := range c.names() {
+		t.publish(t.draft(name))
 	}
 }
 
@@ -162,15 +138,21 @@ func (t *Table) EndSession(connectorID, sessionID, tunnelID string) (elsewhere b
 	if c == nil {
 		return false
 	}
+	s := c.sessions.get(sessionID)
+	if s == nil {
+		return false
+	}
 	ended, left := 0, 0
-	for _, a := range c.sessions[sessionID] {
-		r := t.records[a.Hostname]
-		if tunnelID == "" || r.claim != nil && r.claim.TunnelID == tunnelID {
-			t.detach(a)
-			t.publish(a.Hostname)
-			if ended++; r.claim != nil && r.claim.Generation == a.Generation && len(t.usable(r)) > 0 {
-				left++
-			}
+	for _, name := range s.names() {
+		d := t.draft(name)
+		if tunnelID != "" && (!d.claimed || d.Claim.TunnelID != tunnelID) {
+			continue
+		}
+		owned := d.owned(d.through(s).generation)
+		d.detach(s)
+		now := t.publish(d)
+		if ended++; owned && now.usable > 0 {
+			left++
 		}
 	}
 	return ended > 0 && left == ended
@@ -183,48 +165,13 @@ func (t *Table) Expire() {
 	if t.suspects == 0 {
 		return
 	}
-	limit := t.now().Add(-suspectFor)
-	for hostname, r := range t.records {
-		changed := false
-		for _, a := range r.attachments {
-			if !a.suspectAt.IsZero() && a.suspectAt.Before(limit) {
-				t.detach(a)
-				changed = true
-			}
-		}
-		if changed {
-			t.dropOrphan(r)
-			t.publish(hostname)
+	limit := t.now().Add(-suspectFor).UnixNano()
+	for _, shard := range t.shards {
+		for r := range shard.each {
+			t.dropWays(r.Claim.Hostname, func(w way) bool { return w.suspectAt != 0 && w.suspectAt < limit })
 		}
 	}
 }
 
-// dropOrphan removes a claim that no snapshot names and nothing speaks for.
-func (t *Table) dropOrphan(r *record) {
-	if !r.orphanAt.IsZero() && len(r.attachments) == 0 {
-		r.claim = nil
-	}
-}
-
-func (t *Table) find(a Attachment) *attachment {
-	r := t.records[a.Hostname]
-	if r == nil {
-		return nil
-	}
-	entry := r.attachments[sessionKey{a.ConnectorID, a.SessionID}]
-	if entry == nil || entry.Generation != a.Generation {
-		return nil
-	}
-	return entry
-}
-
-// all returns the connector's attachments, in a list that may be changed under.
-func (c *connector) all() []*attachment {
-	var list []*attachment
-	for _, session := range c.sessions {
-		for _, a := range session {
-			list = append(list, a)
-		}
-	}
-	return list
-}
+// longAgo is when an agent was lost that is not waited for.
+var longAgo = time.Unix(0, 0)

@@ -3,7 +3,7 @@
 // room for visitors whose agent is away for a moment.
 package route
 
-import "time"
+import "unique"
 
 // Protocol is an endpoint's kind of traffic.
 type Protocol uint8
@@ -26,23 +26,66 @@ type Agent struct {
 	Instance Instance
 }
 
-// Claim says who owns an endpoint.
+// Account is an account's id. Many endpoints are one account's, so equal ones
+// share their memory; they compare with ==.
+type Account struct{ id unique.Handle[string] }
+
+// AccountOf returns the account with an id; empty: none.
+func AccountOf(id string) Account {
+	if id == "" {
+		return Account{}
+	}
+	return Account{unique.Make(id)}
+}
+
+// ID returns the account's id; empty: none.
+func (a Account) ID() string {
+	if a == (Account{}) {
+		return ""
+	}
+	return a.id.Value()
+}
+
+// Terms are what an endpoint's owner has set for its visitors.
+type Terms struct {
+	Options  []byte // serialized, opaque here
+	Critical []string
+}
+
+// Claim says who owns an endpoint. A table has as many of them as there are
+// endpoints: what few of them have lies behind a pointer.
 type Claim struct {
 	Hostname   string
-	Parked     bool // kept for its agent, served to nobody
-	Generation uint64
-	AccountID  string
 	Agent      Agent
 	TunnelID   string
+	Account    Account
+	Generation uint64
+	Revision   uint64 // rises when options change
+	Terms      *Terms // nil: none
 	Protocol   Protocol
-	Options    []byte // serialized, opaque here
-	Critical   []string
+	Parked     bool // kept for its agent, served to nobody
 	// Pooled: the name is served by tunnels that have claims of their own, whose
 	// Pool is this name. Agent is none of theirs.
 	Pooled bool
-	// Pool is the hostname that visitors know; empty: it is Hostname.
-	Pool     string
-	Revision uint64 // rises when options change
+}
+
+// Pool returns the hostname that visitors know; empty: it is Hostname.
+func (c *Claim) Pool() string { return PoolOf(c.Hostname) }
+
+// Options returns the endpoint's options, serialized; empty: none.
+func (c *Claim) Options() []byte {
+	if c.Terms == nil {
+		return nil
+	}
+	return c.Terms.Options
+}
+
+// Critical returns the names of options that who does not know them must not serve.
+func (c *Claim) Critical() []string {
+	if c.Terms == nil {
+		return nil
+	}
+	return c.Terms.Critical
 }
 
 // Attachment says through which session of which connector an endpoint can be
@@ -72,18 +115,4 @@ type Position struct {
 // before holds if p is an earlier place of the same epoch.
 func (p Position) before(q Position) bool {
 	return p.Epoch == q.Epoch && p.Revision < q.Revision
-}
-
-// Route is what is known of an endpoint at one moment. It is immutable and
-// shared: a change makes a new one.
-type Route struct {
-	Claim Claim
-	// Attachments are those of the claim's generation, best first: linked
-	// before unlinked connectors, sure before suspect.
-	Attachments []Attachment
-	// LostAt is since when there is no attachment; zero while there is one.
-	LostAt time.Time
-	// Members are the routes of a pooled endpoint that lead to an agent; its own
-	// Attachments are theirs, together.
-	Members []*Route
 }

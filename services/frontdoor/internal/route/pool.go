@@ -15,9 +15,9 @@ func PoolOf(name string) string {
 	return pool
 }
 
-// enroll notes whether a member has a record.
-func (t *Table) enroll(pool, member string) {
-	if t.records[member] == nil {
+// enroll notes whether a member is known.
+func (t *Table) enroll(pool, member string, known bool) {
+	if !known {
 		if delete(t.pools[pool], member); len(t.pools[pool]) == 0 {
 			delete(t.pools, pool)
 		}
@@ -29,17 +29,13 @@ func (t *Table) enroll(pool, member string) {
 	t.pools[pool][member] = struct{}{}
 }
 
-// members returns the routes of a pool's members that lead somewhere, by name, and
-// their attachments.
-func (t *Table) members(pool string) (routes []*Route, attachments []Attachment) {
+// members returns the routes of a pool's members that lead somewhere, by name.
+func (t *Table) members(pool string) (routes []*Route) {
 	for name := range t.pools[pool] {
-		if r := t.Lookup(name); r != nil && len(r.Attachments) > 0 {
+		if r := t.Own(name); r != nil && r.Reachable() {
 			routes = append(routes, r)
 		}
 	}
 	slices.SortFunc(routes, func(a, b *Route) int { return strings.Compare(a.Claim.Hostname, b.Claim.Hostname) })
-	for _, r := range routes {
-		attachments = append(attachments, r.Attachments...)
-	}
-	return routes, attachments
+	return routes
 }

@@ -92,7 +92,7 @@ func (r *Room) Wait(ctx context.Context, agentID, hostname string, seen *Route) 
 
 // Changed is told by the table of a route that is another one now.
 func (r *Room) Changed(now *Route) {
-	if now != nil && len(now.Attachments) > 0 {
+	if now != nil && now.Reachable() {
 		r.Wake(now.Claim.Agent.ID)
 	}
 }
@@ -110,7 +110,7 @@ func (r *Room) Wake(agentID string) {
 func (r *Room) release(agentID string, q *queue) {
 	for e := q.waiting.Front(); e != nil && q.starting < startingAtOnce; {
 		v, next := e.Value.(*visitor), e.Next()
-		if now := r.lookup(v.hostname); now != v.seen && now != nil && len(now.Attachments) > 0 {
+		if now := r.lookup(v.hostname); now != v.seen && now != nil && now.Reachable() {
 			q.starting++
 			v.released = true
 			close(v.ready)

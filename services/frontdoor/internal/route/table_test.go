@@ -19,7 +19,7 @@ func (c *clock) now() time.Time { return c.Time }
 func newTable(woken *[]string) (*route.Table, *clock) {
 	c := &clock{time.Unix(1_000_000, 0)}
 	return route.NewTable(c.now, func(_, now *route.Route) {
-		if woken != nil && now != nil && len(now.Attachments) > 0 {
+		if woken != nil && now != nil && len(now.Attachments()) > 0 {
 			*woken = append(*woken, now.Claim.Agent.ID)
 		}
 	}), c
@@ -47,11 +47,11 @@ func ways(t *route.Table) string {
 	switch {
 	case r == nil:
 		return "unknown"
-	case len(r.Attachments) == 0:
+	case len(r.Attachments()) == 0:
 		return "none"
 	}
 	out := ""
-	for _, a := range r.Attachments {
+	for _, a := range r.Attachments() {
 		out += a.ConnectorID
 	}
 	return out
@@ -220,18 +220,18 @@ func TestLossIsTimedFromTheLastAttachment(t *testing.T) {
 	var woken []string
 	table, clock := newTable(&woken)
 	table.PutClaim(claim(1))
-	if lost := table.Lookup(host).LostAt; !lost.Equal(clock.Time) {
+	if lost := table.Lookup(host).LostAt(); !lost.Equal(clock.Time) {
 		t.Errorf("lost at %v", lost)
 	}
 	table.PutAttachment(at("A", 1))
-	if lost := table.Lookup(host).LostAt; !lost.IsZero() || !slices.Equal(woken, []string{"a"}) {
+	if lost := table.Lookup(host).LostAt(); !lost.IsZero() || !slices.Equal(woken, []string{"a"}) {
 		t.Errorf("lost at %v, woken %v", lost, woken)
 	}
 	clock.Time = clock.Add(time.Minute)
 	table.EndAttachment(at("A", 1))
 	clock.Time = clock.Add(time.Minute)
 	table.PutClaim(claim(1))
-	if lost := table.Lookup(host).LostAt; clock.Sub(lost) != time.Minute {
+	if lost := table.Lookup(host).LostAt(); clock.Sub(lost) != time.Minute {
 		t.Errorf("lost at %v", lost)
 	}
 }
@@ -249,15 +249,15 @@ func TestAnEndForGoodIsNotWaitedFor(t *testing.T) {
 		table.PutAttachment(at("A", 1))
 		before(table)
 		table.EndForGood(at("A", 1))
-		if lost := table.Lookup(host).LostAt; clock.Sub(lost) < time.Hour {
+		if lost := table.Lookup(host).LostAt(); clock.Sub(lost) < time.Hour {
 			t.Errorf("%s: waited for, lost at %v", name, lost)
 		}
 		table.PutAttachment(at("B", 1))
-		if r := table.Lookup(host); !r.LostAt.IsZero() || len(r.Attachments) != 1 {
+		if r := table.Lookup(host); !r.LostAt().IsZero() || len(r.Attachments()) != 1 {
 			t.Errorf("%s: %+v", name, r)
 		}
 		table.EndForGood(at("A", 1))
-		if r := table.Lookup(host); !r.LostAt.IsZero() {
+		if r := table.Lookup(host); !r.LostAt().IsZero() {
 			t.Errorf("%s: the end of one that is gone takes the endpoint down: %+v", name, r)
 		}
 	}
@@ -296,7 +296,7 @@ func TestManyAgentsReadAndWrite(t *testing.T) {
 			return
 		default:
 			if r := table.Lookup("h1.example.com"); r != nil {
-				for _, a := range r.Attachments {
+				for _, a := range r.Attachments() {
 					if a.Generation != r.Claim.Generation {
 						t.Error("a route of two generations")
 					}

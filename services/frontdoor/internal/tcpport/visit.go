@@ -164,7 +164,7 @@ func check(c *route.Claim) error {
 	switch {
 	case c.Protocol != route.ProtocolTCP:
 		return errNotTCP
-	case len(c.Critical) > 0: // none is about connections, and a port is no pool's
+	case len(c.Critical()) > 0: // none is about connections, and a port is no pool's
 		return reach.ErrUnsupported
 	}
 	return nil
