@@ -184,7 +184,7 @@ func (f *Frontdoor) wire() (err error) {
 	if f.cfg.APIPublic {
 		visitors = byHost("api."+f.cfg.Domain, f.rest.gateway, visitors)
 	}
-	f.server = newServer(f.cfg, visitors, f.engine, &f.draining, f.log)
+	f.server = newServer(f.cfg, visitors, f.engine, &f.draining, f.secure.Addr(), f.log)
 	return nil
 }
 
@@ -270,6 +270,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 	group.Go("port", port.Run)
 	group.OnDrain("close the port", func(context.Context) error { return port.Close() })
 	group.Go("visitors", func(context.Context) error { return f.server.serve(port.Public()) })
+	group.Go("visitors by HTTP/2", func(context.Context) error { return f.server.serveHTTP2() })
 	if f.clear != nil {
 		plain := ingress.NewClear(f.clear, f.cfg.MaxConns, f.cfg.ProxyProtocolFrom, f.log)
 		group.Go("clear port", plain.Run)

@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dialback/dialback/services/frontdoor/internal/http1"
 	"github.com/dialback/dialback/services/frontdoor/internal/httpproxy"
+	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
 )
 
 const (
@@ -24,43 +26,57 @@ const (
 
 // server is the HTTP server for visitors on all listeners.
 type server struct {
-	http     *http.Server
+	http1    *http1.Server
+	http2    *http.Server
+	queue    *ingress.Queue // of those who have chosen HTTP/2
 	engine   httpproxy.Engine
 	next     http.Handler
 	draining *atomic.Bool
-	visitors sync.Map // net.Conn -> *httpproxy.Visitor
+	visitors sync.Map // by HTTP/2: net.Conn -> *httpproxy.Visitor
 
 	mu       sync.Mutex
 	active   int
 	finished chan struct{} // closed when none is active; nil: nobody waits
 }
 
-func newServer(cfg Config, next http.Handler, engine httpproxy.Engine, draining *atomic.Bool, log *slog.Logger) *server {
-	s := &server{next: next, engine: engine, draining: draining}
+func newServer(cfg Config, next http.Handler, engine httpproxy.Engine, draining *atomic.Bool, at net.Addr, log *slog.Logger) *server {
+	s := &server{next: next, engine: engine, draining: draining, queue: ingress.NewQueue(at)}
+	s.http1 = http1.New(http1.Config{
+		HeaderTimeout: cfg.HeaderTimeout, IdleTimeout: cfg.IdleTimeout, MaxHeaderBytes: cfg.MaxHeaderBytes,
+	}, http1.Deps{
+		Handler: s, Arrived: s.arrived, HTTP2: func(c *tls.Conn) { s.queue.Put(c) }, Log: log,
+	})
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
-	s.http = &http.Server{
+	s.http2 = &http.Server{
 		Handler:           s,
 		Protocols:         protocols,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, // tells it that h2 will come
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}, // tells it that h2 will come
 		ReadHeaderTimeout: cfg.HeaderTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    cfg.MaxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingWait,
 		},
-		ConnContext: s.arrived,
-		ConnState:   s.changed,
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			ctx, v := httpproxy.NewVisitor(ctx, c)
+			s.visitors.Store(c, v)
+			return ctx
+		},
+		ConnState: s.changed,
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		// "OPTIONS *" is the services' to answer.
 		DisableGeneralOptionsHandler: true,
 	}
 	return s
 }
 
-func (s *server) serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+// serve serves a listener's visitors.
+func (s *server) serve(l net.Listener) error { return s.http1.Serve(l) }
+
+// serveHTTP2 serves those of them who have chosen HTTP/2.
+func (s *server) serveHTTP2() error {
+	if err := s.http2.Serve(s.queue); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
@@ -76,10 +92,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.next.ServeHTTP(w, r)
 }
 
-func (s *server) arrived(ctx context.Context, c net.Conn) context.Context {
+// arrived makes the context of a connection's requests, and what ends it.
+func (s *server) arrived(ctx context.Context, c net.Conn) (context.Context, func()) {
 	ctx, v := httpproxy.NewVisitor(ctx, c)
-	s.visitors.Store(c, v)
-	return ctx
+	return ctx, func() { s.engine.ForgetVisitor(v) }
 }
 
 func (s *server) changed(c net.Conn, state http.ConnState) {
@@ -121,9 +137,15 @@ func (s *server) drain(ctx context.Context) error {
 	case <-s.quiet():
 	case <-ctx.Done():
 	}
-	err := s.http.Shutdown(ctx)
+	var err1, err2 error
+	var both sync.WaitGroup
+	both.Go(func() { err1 = s.http1.Shutdown(ctx) })
+	both.Go(func() { err2 = s.http2.Shutdown(ctx) })
+	both.Wait()
+	err := errors.Join(err1, err2)
 	if err != nil {
-		err = errors.Join(err, s.http.Close())
+		s.http1.Close()
+		err = errors.Join(err, s.http2.Close())
 	}
 	return err
 }

@@ -20,7 +20,7 @@ type Clear struct {
 // balancers that say for whom they connect.
 func NewClear(l *net.TCPListener, maxConns int, behind proxyheader.Networks, log *slog.Logger) *Clear {
 	return &Clear{
-		queue:  newQueue(l.Addr()),
+		queue:  NewQueue(l.Addr()),
 		accept: &acceptor{listener: l, limit: int64(maxConns), behind: behind, log: log},
 	}
 }
@@ -33,14 +33,14 @@ func (c *Clear) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	err := c.accept.run(func(conn *Conn) {
 		if !c.accept.behind.Contain(conn.RemoteAddr()) {
-			c.queue.put(conn)
+			c.queue.Put(conn)
 			return
 		}
 		c.handling.Go(func() {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
 			if c.accept.introduced(conn) {
-				c.queue.put(conn)
+				c.queue.Put(conn)
 			}
 		})
 	})

@@ -59,7 +59,7 @@ type Port struct {
 // NewPort returns a port that Run serves.
 func NewPort(l *net.TCPListener, cfg Config, deps Deps) *Port {
 	return &Port{
-		cfg: cfg, deps: deps, public: newQueue(l.Addr()),
+		cfg: cfg, deps: deps, public: NewQueue(l.Addr()),
 		accept: &acceptor{listener: l, limit: int64(cfg.MaxConns), behind: cfg.Behind, log: deps.Logger},
 	}
 }
@@ -116,7 +116,7 @@ func (p *Port) dispatch(ctx context.Context, c *clienthello.Replayed, name strin
 	case slices.Contains(protocols, ProxyProtocol) || !p.deps.HasName(name):
 		clienthello.Refuse(c)
 	default:
-		p.public.put(tls.Server(c, p.deps.Public))
+		p.public.Put(tls.Server(c, p.deps.Public))
 	}
 }
 

@@ -105,12 +105,13 @@ type Queue struct {
 	done  chan struct{}
 }
 
-func newQueue(addr net.Addr) *Queue {
+// NewQueue returns a listener at an address.
+func NewQueue(addr net.Addr) *Queue {
 	return &Queue{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// put hands a connection to whoever accepts, or closes it.
-func (q *Queue) put(c net.Conn) {
+// Put hands a connection to whoever accepts, or closes it.
+func (q *Queue) Put(c net.Conn) {
 	select {
 	case q.conns <- c:
 	case <-q.done:
