@@ -29,8 +29,9 @@ type conn struct {
 	raw    net.Conn
 	remote string
 	tls    *tls.ConnectionState // nil: clear text
-	ctx    context.Context      // of its requests
-	since  time.Time            // when it came
+	ctx    context.Context      // of its requests; it ends when the visitor has gone
+	cancel context.CancelFunc
+	since  time.Time // when it came
 
 	src *source
 	in  *bufio.Reader
@@ -54,7 +55,7 @@ func (c *conn) serve() {
 		return
 	}
 	ctx, gone := c.server.deps.Arrived(ctx, c.raw)
-	c.ctx = ctx
+	c.ctx, c.cancel = ctx, cancel
 	c.src = &source{conn: c.raw}
 	c.in, c.out = readers.Get().(*bufio.Reader), writers.Get().(*bufio.Writer)
 	c.in.Reset(c.src)
@@ -151,10 +152,8 @@ func (c *conn) next() bool {
 		c.refuse(err)
 		return false
 	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	w := &response{c: c, req: req.WithContext(ctx), header: http.Header{}, length: unknown, close: req.Close}
-	w.watched = watched{source: c.src, gone: cancel, body: body}
+	w := &response{c: c, req: req.WithContext(c.ctx), header: http.Header{}, length: unknown, close: req.Close}
+	w.watched = watched{source: c.src, gone: c.cancel, body: body}
 	if body != nil && expectsContinue(req) && req.ProtoMinor > 0 {
 		w.hold()
 	}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,8 +30,8 @@ type Config struct {
 type Deps struct {
 	Handler http.Handler
 	// Arrived is told of each connection that will carry requests. It returns
-	// their context, and what is called when the connection has ended or was
-	// hijacked.
+	// their context, which ends with the connection and not with one of them; and
+	// what is called when the connection has ended or was hijacked.
 	Arrived func(context.Context, net.Conn) (context.Context, func())
 	// HTTP2 takes over a connection whose visitor has chosen HTTP/2.
 	HTTP2 func(*tls.Conn)
@@ -46,11 +47,18 @@ type Server struct {
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
 	closed chan struct{} // nothing is served behind it
+
+	next  chan net.Conn // for goroutines that have served one
+	spare atomic.Int32  // that wait for it
 }
+
+// maxSpare is how many goroutines wait for a connection to serve. A new one's stack
+// has to grow, step by step, to what serving takes; theirs have.
+const maxSpare = 64
 
 // New returns a server.
 func New(cfg Config, deps Deps) *Server {
-	return &Server{cfg: cfg, deps: deps, conns: map[*conn]struct{}{}, closed: make(chan struct{})}
+	return &Server{cfg: cfg, deps: deps, conns: map[*conn]struct{}{}, closed: make(chan struct{}), next: make(chan net.Conn)}
 }
 
 // Serve serves what comes from l, *tls.Conn or not, until l or the server is closed.
@@ -63,7 +71,33 @@ func (s *Server) Serve(l net.Listener) error {
 		if err != nil {
 			return err
 		}
-		go s.serve(c)
+		select {
+		case s.next <- c:
+		default:
+			go s.work(c)
+		}
+	}
+}
+
+// work serves a connection, and others behind it.
+func (s *Server) work(c net.Conn) {
+	for ok := true; ok; {
+		s.serve(c)
+		c, ok = s.await()
+	}
+}
+
+// await returns the next connection, if it may wait for one.
+func (s *Server) await() (net.Conn, bool) {
+	defer s.spare.Add(-1)
+	if s.spare.Add(1) > maxSpare {
+		return nil, false
+	}
+	select {
+	case c := <-s.next:
+		return c, true
+	case <-s.closed:
+		return nil, false
 	}
 }
 
