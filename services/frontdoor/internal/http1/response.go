@@ -47,6 +47,10 @@ type response struct {
 // Header implements http.ResponseWriter.
 func (w *response) Header() http.Header { return w.header }
 
+// TakeHeader puts a whole header in the place of the answer's. The caller gives it
+// away.
+func (w *response) TakeHeader(header http.Header) { w.header = header }
+
 // hold notes that the visitor waits for "100 Continue".
 func (w *response) hold() {
 	w.holding = true

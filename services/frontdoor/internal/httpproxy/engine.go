@@ -3,6 +3,7 @@
 package httpproxy
 
 import (
+	"context"
 	"net/http"
 
 	"go.opentelemetry.io/otel/trace"
@@ -26,6 +27,8 @@ type Engine interface {
 
 // Call is one request on its way.
 type Call struct {
+	// Context is the request's, with its span. It ends when the visitor has gone.
+	Context context.Context
 	// In is the visitor's request, judged and found good.
 	In      *http.Request
 	Trip    *reach.Trip

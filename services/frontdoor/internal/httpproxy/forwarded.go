@@ -46,6 +46,9 @@ func removeOwn(h http.Header) {
 // spellings that services take for the same name.
 func removeForwarded(h http.Header) {
 	for name := range h {
+		if name == "" || !strings.ContainsRune("FfXx", rune(name[0])) {
+			continue // most
+		}
 		canonical := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
 		if strings.HasPrefix(canonical, "X-Forwarded-") || canonical == "Forwarded" || canonical == "X-Real-Ip" {
 			delete(h, name)
@@ -56,30 +59,37 @@ func removeForwarded(h http.Header) {
 // setForwarded tells the service who its visitor is. out has what a trusted
 // proxy in front of us said before, or nothing.
 func setForwarded(out http.Header, in *http.Request) {
+	var own [5]string // one allocation for all
+	set := func(i int, name, value string) {
+		own[i] = value
+		out[name] = own[i : i+1 : i+1]
+	}
 	ip := "unknown"
 	if addr, ok := parseIP(in.RemoteAddr); ok {
 		ip = addr.WithZone("").String()
-		out.Set("X-Forwarded-For", joined(out, "X-Forwarded-For", ip))
+		set(0, "X-Forwarded-For", joined(out["X-Forwarded-For"], ip))
 	}
 	scheme := schemeOf(in)
-	setIfAbsent(out, "X-Forwarded-Proto", scheme)
-	setIfAbsent(out, "X-Forwarded-Host", in.Host)
-	setIfAbsent(out, "X-Forwarded-Port", portOf(in.Host, scheme))
+	setIfAbsent := func(i int, name, value string) {
+		if values := out[name]; len(values) == 0 || values[0] == "" {
+			set(i, name, value)
+		}
+	}
+	setIfAbsent(1, "X-Forwarded-Proto", scheme)
+	setIfAbsent(2, "X-Forwarded-Host", in.Host)
+	setIfAbsent(3, "X-Forwarded-Port", portOf(in.Host, scheme))
 	node := ip
 	if strings.Contains(ip, ":") {
 		node = `"[` + ip + `]"`
 	}
-	out.Set("Forwarded", joined(out, "Forwarded", "for="+node+";host="+quoted(in.Host)+";proto="+scheme))
+	set(4, "Forwarded", joined(out["Forwarded"], "for="+node+";host="+quoted(in.Host)+";proto="+scheme))
 }
 
-func joined(h http.Header, name, value string) string {
-	return strings.Join(append(h.Values(name), value), ", ")
-}
-
-func setIfAbsent(h http.Header, name, value string) {
-	if h.Get(name) == "" {
-		h.Set(name, value)
+func joined(values []string, value string) string {
+	if len(values) == 0 {
+		return value
 	}
+	return strings.Join(append(values, value), ", ")
 }
 
 // quoted writes a host as a quoted string where a token cannot hold it. A host

@@ -121,10 +121,9 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return err
 	}
-	in := r.WithContext(ctx)
 	return h.deps.Engine.Serve(w, &Call{
-		In: in, Trip: trip, Visitor: visitorOf(ctx), ClientAddress: r.RemoteAddr,
-		Rewrite: func(out http.Header) { h.rewrite(out, in, stripped) },
+		Context: ctx, In: r, Trip: trip, Visitor: visitorOf(ctx), ClientAddress: r.RemoteAddr,
+		Rewrite: func(out http.Header) { h.rewrite(out, r, stripped) },
 		Trace: func(header http.Header, agentID string) *proxyv1.Req {
 			return h.trace.forAgent(ctx, header, agentID)
 		},

@@ -33,3 +33,14 @@ func (w *recorder) Write(b []byte) (int, error) {
 
 // Unwrap gives http.ResponseController what lies below.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// below is what w writes to.
+func below(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		layer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = layer.Unwrap()
+	}
+}

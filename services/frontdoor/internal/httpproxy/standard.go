@@ -88,7 +88,7 @@ func (e *Standard) Close() { e.pool.close() }
 // roundTrip returns the answer's head, of the first attempt that has one.
 func (e *Standard) roundTrip(out *outbound, call *carriedCall) (*http.Response, error) {
 	defer call.Trip.Started()
-	ctx := call.In.Context()
+	ctx := call.Context
 	var body *replayBody
 	if out.body != nil {
 		body = newReplayBody(call.In, out.body)
