@@ -57,7 +57,10 @@ type ClientExchange struct {
 	truncated  bool   // a private write took the news of a reset
 	request    uint64 // number of the newest Req
 	requestAt  uint64 // received when it came
-	forwarding bool   // what came early is still being written
+	// forwarding says that what came early is not written yet: from Accept on,
+	// for Pipe has yet to write it. The frontdoor may have ended both directions
+	// by then, and without this the exchange would end with bytes undelivered.
+	forwarding bool
 }
 
 func newClientExchange(c *Client, st *proxyv1.Start) *ClientExchange {
@@ -90,6 +93,7 @@ func (e *ClientExchange) respond(r *proxyv1.Resp) error {
 			return violation("a second answer to START")
 		}
 		e.accepted, e.refused = ok, !ok
+		e.forwarding = ok
 		e.frozen = !ok
 		e.writeEnded = !ok
 		return nil
@@ -203,6 +207,8 @@ func (e *ClientExchange) handled() {
 		defer e.c.mu.Unlock()
 		if !e.refused {
 			e.abortLocked(proxyv1.Code_CODE_UPSTREAM_RESET)
+			e.forwarding = false
+			e.c.settleLocked(e)
 		}
 	}
 }
