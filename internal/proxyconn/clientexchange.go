@@ -52,11 +52,11 @@ type ClientExchange struct {
 	delivered uint64 // to write() on the private connection
 	// frozen says that delivered is final: the frontdoor has been told it and may
 	// repeat elsewhere what is not among it.
-	frozen     bool
-	announce   bool   // the next DATA carries delivered
-	truncated  bool   // a private write took the news of a reset
-	request    uint64 // number of the newest Req
-	requestAt  uint64 // received when it came
+	frozen    bool
+	announce  bool   // the next DATA carries delivered
+	truncated bool   // a private write took the news of a reset
+	request   uint64 // number of the newest Req
+	requestAt uint64 // received when it came
 	// forwarding says that what came early is not written yet: from Accept on,
 	// for Pipe has yet to write it. The frontdoor may have ended both directions
 	// by then, and without this the exchange would end with bytes undelivered.
