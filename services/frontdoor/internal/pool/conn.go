@@ -100,9 +100,12 @@ func (c *Conn) Stale() bool {
 // Discard closes the connection at once.
 func (c *Conn) Discard() { c.end(Broken) }
 
-// end closes the connection; why counts if it has not ended by itself. The
-// caller holds no lock.
+// end closes the connection; why counts if it has not ended by itself, which
+// Ended may be about to tell. The caller holds no lock.
 func (c *Conn) end(why Reason) {
+	if err := c.Err(); err != nil {
+		why = reasonOf(err)
+	}
 	c.shard.mu.Lock()
 	c.shard.forget(c, why)
 	c.shard.mu.Unlock()

@@ -76,3 +76,24 @@ func TestAMissingAckPutsTheOthersInDoubt(t *testing.T) {
 		w.Leave()
 	})
 }
+
+// unheard is a watcher that is late.
+type unheard struct{}
+
+func (unheard) Retired()    {}
+func (unheard) Ended(error) {}
+
+// A visitor's end may give a connection back before the pool is told why it has
+// ended.
+func TestWhyAConnectionEndedCountsThoughItIsGivenBackFirst(t *testing.T) {
+	inBubble(t, Config{}, func(r *rig) {
+		r.arriveMute(ann)
+		c := r.warm(ann)
+		c.Watch(unheard{})
+		<-r.start(c).End()
+		r.Put(c)
+		if s := r.Stats(); s.Live != 0 || s.Ended[NoAck] != 1 || s.Ended[Broken] != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
