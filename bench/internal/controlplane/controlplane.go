@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 
 	"github.com/dialback/dialback/bench/internal/process"
@@ -24,7 +25,7 @@ const (
 	// Domain is the deployment's.
 	Domain = "bench.example"
 	// startLimit is how long a program has to get ready.
-	startLimit = time.Minute
+	startLimit = 2 * time.Minute
 )
 
 // Config says where the programs are.
@@ -34,6 +35,11 @@ type Config struct {
 	Dir   string // for data and certificates alone; its disk is what etcd writes to
 	// Registry are more arguments of the registry's.
 	Registry []string
+	// Auth has agents judged by a real auth, for agents that are real, too. Else
+	// Assert gives its word.
+	Auth bool
+	// Fill puts data into etcd before there is a registry; nil: there is none.
+	Fill func(ctx context.Context, etcd *clientv3.Client) error
 }
 
 // Plane is a running control plane.
@@ -43,6 +49,9 @@ type Plane struct {
 	// Address is the registry's; Metrics is where its /metrics are, a URL.
 	Address, Metrics string
 
+	cfg    Config
+	judge  *process.Process // auth; nil: this process is
+	keys   string           // address of what serves auth's keys
 	ca     *tlsconf.CA
 	signer ed25519.PrivateKey
 	auth   *grpc.Server
@@ -50,9 +59,7 @@ type Plane struct {
 
 // Start starts an empty etcd and a registry on it, and waits until it serves.
 func Start(ctx context.Context, cfg Config) (p *Plane, err error) {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	p = &Plane{}
+	p = &Plane{cfg: cfg}
 	defer func() {
 		if err != nil {
 			p.Stop()
@@ -64,16 +71,26 @@ func Start(ctx context.Context, cfg Config) (p *Plane, err error) {
 	if p.Etcd, err = startEtcd(ctx, cfg); err != nil {
 		return p, err
 	}
-	keys, err := p.serveKeys(ctx)
+	if cfg.Fill != nil {
+		if err := cfg.Fill(ctx, p.Etcd.Client); err != nil {
+			return p, fmt.Errorf("fill etcd: %w", err)
+		}
+	}
+	if cfg.Auth {
+		err = p.startAuth(ctx)
+	} else {
+		p.keys, err = p.serveKeys(ctx)
+	}
 	if err != nil {
 		return p, err
 	}
-	return p, p.startRegistry(ctx, cfg, keys)
+	return p, p.startRegistry(ctx, cfg, p.keys)
 }
 
 // Stop ends everything.
 func (p *Plane) Stop() {
 	p.Registry.Stop()
+	p.judge.Stop()
 	if p.auth != nil {
 		p.auth.Stop()
 	}
@@ -84,6 +101,8 @@ func (p *Plane) Stop() {
 func (p *Plane) Alive() error { return errors.Join(p.Registry.Alive(), p.Etcd.Alive()) }
 
 func (p *Plane) startRegistry(ctx context.Context, cfg Config, keys string) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
 	files, err := p.Credential(cfg.Dir, tlsconf.RoleRegistry, "r1")
 	if err != nil {
 		return err

@@ -39,6 +39,8 @@ func startEtcd(ctx context.Context, cfg Config) (*Etcd, error) {
 	e := &Etcd{Process: p, Address: ports[0]}
 	e.Client, err = clientv3.New(clientv3.Config{Endpoints: []string{ports[0]}, DialTimeout: startLimit, Logger: zap.NewNop()})
 	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, startLimit)
+		defer cancel()
 		_, err = e.Client.Get(ctx, "ready", clientv3.WithSerializable())
 	}
 	if err != nil {
