@@ -100,7 +100,7 @@ func (a *agent) readerEnds(err error) {
 func (a *agent) handle(msg *agentv1.ConnectRequest) {
 	switch m := msg.GetMessage().(type) {
 	case *agentv1.ConnectRequest_Ping:
-		a.session.AnswerPing(m.Ping.GetId())
+		a.session.AnswerPing(m.Ping.GetId(), time.Now(), a.server.cfg.Pings)
 	case *agentv1.ConnectRequest_Pong:
 		a.session.Pong(m.Pong.GetId(), time.Now())
 	case *agentv1.ConnectRequest_ProxyFailed:

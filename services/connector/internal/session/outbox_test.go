@@ -32,7 +32,7 @@ func TestPingsAndAnswersGoFirst(t *testing.T) {
 	s.Answer(TunnelClosed{TunnelID: "t"})
 	s.Alive(s.Opened, Pings{Interval: 1, Timeout: time.Minute})
 	s.Alive(s.Opened.Add(time.Second), Pings{Interval: 1, Timeout: time.Minute})
-	s.AnswerPing(7)
+	s.AnswerPing(7, time.Now(), pings)
 	var got string
 	for m, ok := s.Next(); ok; m, ok = s.Next() {
 		got += fmt.Sprintf("%T ", m)
@@ -121,7 +121,7 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 		t.Error("no bound")
 	}
 	for i := range uint64(1000) {
-		s.AnswerPing(i)
+		s.AnswerPing(i, time.Now(), pings)
 	}
 	if len(s.out.pongs) != maxPongs || s.out.pongs[maxPongs-1].ID != 999 {
 		t.Errorf("%d pongs wait", len(s.out.pongs))
@@ -132,7 +132,7 @@ func TestOneSignalStandsForAll(t *testing.T) {
 	t.Parallel()
 	s := testSession()
 	s.Ask(dials(5))
-	s.AnswerPing(1)
+	s.AnswerPing(1, time.Now(), pings)
 	<-s.Wake()
 	select {
 	case <-s.Wake():

@@ -96,11 +96,20 @@ func (s *Session) Alive(now time.Time, pings Pings) bool {
 		// Sessions that came in one second are not pinged in one second for ever.
 		p.next = now.Add(rand.N(pings.Interval)) // #nosec G404 -- a spread, not a secret
 	}
-	if !p.waiting && !now.Before(p.next) {
-		p.next = now.Add(pings.Interval)
-		p.id++
-		p.waiting, p.asked, p.left = true, now, time.Time{}
-		s.out.setPing(p.id)
+	if !now.Before(p.next) {
+		s.ping(now, pings)
 	}
 	return true
+}
+
+// ping queues one, unless the last one waits for its answer. The lock is held.
+func (s *Session) ping(now time.Time, pings Pings) {
+	p := &s.pulse
+	if p.waiting {
+		return
+	}
+	p.next = now.Add(pings.Interval)
+	p.id++
+	p.waiting, p.asked, p.left = true, now, time.Time{}
+	s.out.setPing(p.id)
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -38,6 +39,41 @@ func TestAnAgentThatAnswersLives(t *testing.T) {
 	}
 	if s.RTT() <= 0 || s.RTT() > time.Second {
 		t.Errorf("round trip %v", s.RTT())
+	}
+}
+
+// Both sides ping. Were each to wake the other at moments of its own, thousands of
+// silent sessions would cost twice as much.
+func TestOurPingGoesWithTheAnswerToTheirs(t *testing.T) {
+	t.Parallel()
+	s := testSession()
+	s.Alive(s.Opened, pings) // plans the first one
+	now := s.Opened.Add(pings.Interval)
+	s.Alive(now, pings)
+	sent := func() (list []Message) {
+		for m, ok := s.Next(); ok; m, ok = s.Next() {
+			list = append(list, m)
+		}
+		return list
+	}
+	if list := sent(); !slices.Equal(list, []Message{Ping{ID: 1}}) {
+		t.Fatalf("at first: %v", list)
+	}
+	for id := uint64(1); id < 10; id++ {
+		s.Pong(id, now)
+		s.AnswerPing(id, now.Add(pings.Interval/3), pings)
+		if list := sent(); !slices.Equal(list, []Message{Pong{ID: id}}) {
+			t.Fatalf("too early for ours: %v", list)
+		}
+		now = now.Add(pings.Interval - time.Second)
+		s.AnswerPing(id, now, pings)
+		if list := sent(); !slices.Equal(list, []Message{Pong{ID: id}, Ping{ID: id + 1}}) {
+			t.Fatalf("ours is due soon: %v", list)
+		}
+		s.Alive(now.Add(time.Second), pings)
+		if list := sent(); len(list) > 0 {
+			t.Fatalf("again: %v", list)
+		}
 	}
 }
 

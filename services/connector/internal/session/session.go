@@ -184,8 +184,16 @@ func (s *Session) Next() (Message, bool) {
 // when as many are unread as may be: the session is to be ended.
 func (s *Session) Answer(m Message) bool { return s.out.answer(m) }
 
-// AnswerPing queues the Pong to an agent's Ping.
-func (s *Session) AnswerPing(id uint64) { s.out.pong(id) }
+// AnswerPing queues the Pong to an agent's Ping, and our own with it if that is due
+// soon: one packet, and one moment in which both ends are awake, instead of two.
+func (s *Session) AnswerPing(id uint64, now time.Time, pings Pings) {
+	s.out.pong(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := &s.pulse; !p.next.IsZero() && p.next.Sub(now) < pings.Interval/2 {
+		s.ping(now, pings)
+	}
+}
 
 // Announce tells the agent which other connectors there are, in place of earlier
 // news that it was not sent.
