@@ -51,6 +51,9 @@ func EtcdCluster(t testing.TB, size int) *Cluster {
 	for i := range size {
 		config := newConfig(t.TempDir(), freeURL(t), freeURL(t))
 		config.Name = fmt.Sprintf("member-%d", i)
+		// What is lost is found as late as by real members: on a busy machine quick
+		// ones would elect all the time. Leases last 2 s or longer.
+		config.TickMs, config.ElectionMs = 100, 1000
 		peers = append(peers, config.Name+"="+config.AdvertisePeerUrls[0].String())
 		c.members = append(c.members, &member{config: config})
 	}
