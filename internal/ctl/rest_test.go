@@ -109,6 +109,29 @@ func TestFieldsBecomeTheResource(t *testing.T) {
 	}
 }
 
+func TestAnExplanationSaysWhatItFollowsFrom(t *testing.T) {
+	r := &rest{answers: map[string]string{"GET /v1/explain": `{"endpoint":"app.test","verdict":{"served":true,"text":"would be served by one of 2 agents (a1, a2)"},
+		"reservation":{"id":"*.test","account_id":"acme"},"ownership":{"hostname":"app.test","state":"active","account_id":"acme","pooled":true,"policy":["a password"]},
+		"members":[{"agent_id":"a1","in_flight":3},{"agent_id":"a2"}],
+		"attachments":[{"connector_id":"c1","session_id":"s1","current":true,"listed":true,"agent_id":"a1","reachable":true},{"connector_id":"c2","session_id":"s2","agent_id":"a2"}],
+		"frontdoors":[{"frontdoor_id":"f1","known":true,"generation":"7","connections":4,"idle_connections":1,"port_problem":"address already in use","lost_for":"3s","draining":true},
+			{"frontdoor_id":"f2"}],"missing_nodes":["f3"],"registry_problem":"it is away"}`}}
+	user(t, r)
+	code, stdout, _ := run(t, "explain", "tcp:20017")
+	if code != 0 || r.asked[0] != "GET /v1/explain?url=tcp%3A20017" {
+		t.Errorf("exit %d, asked %v", code, r.asked)
+	}
+	for _, want := range []string{
+		"app.test: would be served by one of 2 agents", "registry", "it is away", "*.test, account acme", "account acme, a pool, active", "a password",
+		"agent a1, 3 visitors on their way", "agent a2, 0 visitors", "through c1", "no such session", "through c2", "its lease has run out", "of an earlier owner",
+		"knows generation 7", "1 of 4 connections idle", "lost 3s ago", "cannot listen: address already in use", "draining", "does not know it", "f3 has not answered within a second",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not said:\n%s", want, stdout)
+		}
+	}
+}
+
 func TestMistakesAreExplainedBeforeACall(t *testing.T) {
 	r := &rest{}
 	user(t, r)

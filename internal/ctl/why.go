@@ -13,7 +13,7 @@ import (
 
 type explainCommand struct {
 	outputFlag
-	URL string `arg:"" name:"url" help:"A URL, or a hostname."`
+	URL string `arg:"" name:"url" help:"A URL, a hostname, or tcp:PORT."`
 }
 
 // Run says what the cluster would do with a request now, and why.
@@ -41,13 +41,17 @@ func facts(e *env, a *frontdoorv1.ExplainResponse) [][]string {
 	if problem := a.GetRegistryProblem(); problem != "" {
 		add("registry", problem)
 	}
+	if r := a.GetReservation(); r != nil {
+		add("reserved", r.GetId(), "account "+r.GetAccountId())
+	}
 	if o := a.GetOwnership(); o != nil {
-		m := o.ProtoReflect()
-		add("owner", "account "+o.GetAccountId(), "agent "+o.GetAgentId(), o.GetState(),
-			"generation "+strconv.FormatUint(o.GetGeneration(), 10), "since "+value(m, "age", e.now()), o.GetProtocol())
+		add("owner", owner(e, o)...)
 		if len(o.GetPolicy()) > 0 {
 			add("policy", o.GetPolicy()...)
 		}
+	}
+	for _, m := range a.GetMembers() {
+		add("member", "agent "+m.GetAgentId(), fmt.Sprintf("%d visitors on their way", m.GetInFlight()))
 	}
 	for _, w := range a.GetAttachments() {
 		words := []string{"session " + w.GetSessionId()}
@@ -69,22 +73,40 @@ func facts(e *env, a *frontdoorv1.ExplainResponse) [][]string {
 		add("through "+w.GetConnectorId(), words...)
 	}
 	for _, f := range a.GetFrontdoors() {
-		words := []string{"does not know it"}
-		if f.GetKnown() {
-			words = []string{fmt.Sprintf("knows generation %d with %d attachments", f.GetGeneration(), f.GetAttachments()),
-				fmt.Sprintf("%d of %d connections idle", f.GetIdleConnections(), f.GetConnections())}
-		}
-		if lost := f.GetLostFor(); lost != nil {
-			words = append(words, "lost "+brief(lost.AsDuration())+" ago")
-		}
-		words = append(words, fmt.Sprintf("at revision %d, heard %s ago", f.GetRevision(), brief(f.GetAge().AsDuration())))
-		if f.GetDraining() {
-			words = append(words, "draining")
-		}
-		add("frontdoor "+f.GetFrontdoorId(), words...)
+		add("frontdoor "+f.GetFrontdoorId(), frontdoorWords(f)...)
 	}
 	for _, node := range a.GetMissingNodes() {
 		add("missing", node+" has not answered within a second")
 	}
 	return rows
+}
+
+func owner(e *env, o *frontdoorv1.Ownership) []string {
+	who := "agent " + o.GetAgentId()
+	if o.GetPooled() {
+		who = "a pool"
+	}
+	return []string{
+		"account " + o.GetAccountId(), who, o.GetState(), "generation " + strconv.FormatUint(o.GetGeneration(), 10),
+		"since " + value(o.ProtoReflect(), "age", e.now()), o.GetProtocol(),
+	}
+}
+
+func frontdoorWords(f *frontdoorv1.FrontdoorState) []string {
+	words := []string{"does not know it"}
+	if f.GetKnown() {
+		words = []string{fmt.Sprintf("knows generation %d with %d attachments", f.GetGeneration(), f.GetAttachments()),
+			fmt.Sprintf("%d of %d connections idle", f.GetIdleConnections(), f.GetConnections())}
+	}
+	if lost := f.GetLostFor(); lost != nil {
+		words = append(words, "lost "+brief(lost.AsDuration())+" ago")
+	}
+	if problem := f.GetPortProblem(); problem != "" {
+		words = append(words, "cannot listen: "+problem)
+	}
+	words = append(words, fmt.Sprintf("at revision %d, heard %s ago", f.GetRevision(), brief(f.GetAge().AsDuration())))
+	if f.GetDraining() {
+		words = append(words, "draining")
+	}
+	return words
 }

@@ -31,6 +31,7 @@ var errUnknownEndpoint = errs.New(errs.NotFound, errs.ReasonEndpointNotFound, "n
 type fakeRegistry struct {
 	registryv1.UnimplementedNodeServiceServer
 	registryv1.UnimplementedDirectoryServiceServer
+	registryv1.UnimplementedNameServiceServer
 
 	mu       sync.Mutex
 	revision int64
@@ -42,6 +43,8 @@ type fakeRegistry struct {
 	gone     []string               // that have deregistered
 	problems []*registryv1.PortProblem
 	silent   bool // the watch says nothing
+	stuck    bool // does not answer users
+	reserved map[string]*registryv1.Reservation
 	lookups  int
 	changed  chan struct{}
 }

@@ -177,7 +177,7 @@ func (f *Frontdoor) wire() (err error) {
 		Observe: f.metrics.request, Reused: f.metrics.bound,
 		Telemetry: f.deps.Telemetry, Logger: f.log,
 	})
-	if f.rest, err = f.newRest(table); err != nil {
+	if f.rest, err = f.newRest(table, finder); err != nil {
 		return err
 	}
 	var visitors http.Handler = f.handler

@@ -19,6 +19,7 @@ import (
 	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/internal/proxyconn"
 	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/internal/telemetry"
@@ -63,7 +64,10 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		serviceCA: testkit.CA(t), proxyCA: testkit.CA(t), publicCA: testkit.CA(t),
 	}
 	front := []string{tlsconf.RoleFrontdoor}
-	w.services["registry"] = serveRPC(t, w.serviceCA, tlsconf.RoleRegistry, testkit.Internal(front, registryv1.NodeService_ServiceDesc, registryv1.DirectoryService_ServiceDesc), func(s *rpc.Server) {
+	methods := testkit.Internal(front, registryv1.NodeService_ServiceDesc, registryv1.DirectoryService_ServiceDesc)
+	methods.External = map[string]principal.Role{registryv1.NameService_InspectName_FullMethodName: principal.ReadOnly}
+	w.services["registry"] = serveRPC(t, w.serviceCA, tlsconf.RoleRegistry, methods, func(s *rpc.Server) {
+		registryv1.RegisterNameServiceServer(s, w.registry)
 		registryv1.RegisterNodeServiceServer(s, w.registry)
 		registryv1.RegisterDirectoryServiceServer(s, w.registry)
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/dialback/dialback/services/frontdoor/internal/grpcapi"
 	"github.com/dialback/dialback/services/frontdoor/internal/httpproxy"
 	"github.com/dialback/dialback/services/frontdoor/internal/peers"
+	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
 
@@ -38,7 +39,7 @@ type rest struct {
 	stopping chan struct{} // closed when streams are to end
 }
 
-func (f *Frontdoor) newRest(table *route.Table) (r *rest, err error) {
+func (f *Frontdoor) newRest(table *route.Table, finder *reach.Finder) (r *rest, err error) {
 	r = &rest{inside: rpc.NewMemory(), stopping: make(chan struct{})}
 	dial := func(target string, dialer func(context.Context, string) (net.Conn, error)) (*grpc.ClientConn, error) {
 		return rpc.Dial(rpc.ClientConfig{Target: target, Dialer: dialer, TLS: f.deps.PeerTLS, Telemetry: f.deps.Telemetry})
@@ -50,7 +51,7 @@ func (f *Frontdoor) newRest(table *route.Table) (r *rest, err error) {
 		TLS: f.deps.ServiceTLS, Methods: grpcapi.Methods(), Validator: validate.New(),
 		Users: apikey.New(f.deps.Auth, time.Now), Logger: f.log, Telemetry: f.deps.Telemetry,
 	})
-	f.userServices(table, r).Register(r.services)
+	f.userServices(table, finder, r).Register(r.services)
 	if r.own, err = dial("frontdoor", r.inside.Dial); err != nil {
 		return nil, err
 	}
@@ -65,8 +66,10 @@ func (f *Frontdoor) newRest(table *route.Table) (r *rest, err error) {
 	return r, nil
 }
 
-func (f *Frontdoor) userServices(table *route.Table, r *rest) grpcapi.Services {
-	local := grpcapi.Local{ID: f.id, Routes: table, Conns: f.dialer.State, Draining: f.draining.Load}
+func (f *Frontdoor) userServices(table *route.Table, finder *reach.Finder, r *rest) grpcapi.Services {
+	local := grpcapi.Local{
+		ID: f.id, Routes: table, Conns: f.dialer.State, InFlight: finder.InFlight, PortProblem: f.ports.Problem, Draining: f.draining.Load,
+	}
 	connectors := func() grpcapi.Nodes { return f.dialer.Links().Conns() }
 	return grpcapi.Services{
 		Sessions: grpcapi.NewSessions(connectors),

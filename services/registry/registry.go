@@ -106,6 +106,7 @@ func New(config Config, deps Deps) (*Registry, error) {
 		Directory:    grpcapi.NewDirectory(names, r.store, r.replica, deps.AssertionKeys),
 		Reservations: grpcapi.NewReservations(names),
 		Tunnels:      grpcapi.NewTunnels(names, r.replica, r.trail),
+		Names:        grpcapi.NewNames(names),
 		Admin:        grpcapi.NewAdmin(names),
 	}.Register(r.server)
 	return r, nil

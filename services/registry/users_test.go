@@ -31,6 +31,7 @@ type user struct {
 	tunnels      registryv1.TunnelServiceClient
 	nodes        registryv1.NodeAdminServiceClient
 	restore      registryv1.RestoreServiceClient
+	names        registryv1.NameServiceClient
 }
 
 func (i *instance) user(key string) *user {
@@ -39,7 +40,7 @@ func (i *instance) user(key string) *user {
 	return &user{
 		t: i.d.t, key: secret.String(key), reservations: registryv1.NewReservationServiceClient(conn),
 		tunnels: registryv1.NewTunnelServiceClient(conn), nodes: registryv1.NewNodeAdminServiceClient(conn),
-		restore: registryv1.NewRestoreServiceClient(conn),
+		restore: registryv1.NewRestoreServiceClient(conn), names: registryv1.NewNameServiceClient(conn),
 	}
 }
 
@@ -83,6 +84,10 @@ func TestOnlyUsersWithTheRoleMayCall(t *testing.T) {
 		}},
 		"close": {"operator", func(u *user) error {
 			_, err := u.tunnels.CloseTunnel(u.ctx(), &registryv1.CloseTunnelRequest{Id: "none.example.com"})
+			return err
+		}},
+		"inspect a name": {"read-only", func(u *user) error {
+			_, err := u.names.InspectName(u.ctx(), &registryv1.InspectNameRequest{Name: "none.example.com"})
 			return err
 		}},
 		"list nodes": {"read-only", func(u *user) error {

@@ -222,6 +222,8 @@ type Action string
 
 // AttachmentState AttachmentState is one way to the agent.
 type AttachmentState struct {
+	// AgentId The agent that it leads to.
+	AgentId     *string `json:"agent_id,omitempty"`
 	ConnectorId *string `json:"connector_id,omitempty"`
 
 	// Current The generation is the claim's: the attachment counts.
@@ -420,11 +422,14 @@ type ExchangeIdTokenResponse struct {
 type ExplainResponse struct {
 	Attachments *[]AttachmentState `json:"attachments,omitempty"`
 
-	// Endpoint The hostname that decides.
+	// Endpoint The hostname that decides, or "tcp:20017".
 	Endpoint *string `json:"endpoint,omitempty"`
 
 	// Frontdoors The first one is the frontdoor that has answered.
 	Frontdoors *[]FrontdoorState `json:"frontdoors,omitempty"`
+
+	// Members Who serves the name together, if it is a pool.
+	Members *[]PoolMember `json:"members,omitempty"`
 
 	// MissingNodes Nodes that did not answer within a second.
 	MissingNodes *[]string `json:"missing_nodes,omitempty"`
@@ -434,6 +439,9 @@ type ExplainResponse struct {
 
 	// RegistryProblem Why the registry could not be asked; empty: it was.
 	RegistryProblem *string `json:"registry_problem,omitempty"`
+
+	// Reservation ReservedBy is the reservation that governs a name.
+	Reservation *ReservedBy `json:"reservation,omitempty"`
 
 	// Verdict Verdict is what a visitor would get, in short.
 	Verdict *Verdict `json:"verdict,omitempty"`
@@ -461,7 +469,7 @@ type FrontdoorState struct {
 	FrontdoorId *string `json:"frontdoor_id,omitempty"`
 	Generation  *string `json:"generation,omitempty"`
 
-	// IdleConnections Proxy connections of the endpoint's agent: free ones and all.
+	// IdleConnections Proxy connections of the endpoint's agents: free ones and all.
 	IdleConnections *int32 `json:"idle_connections,omitempty"`
 
 	// Known It has a route in memory.
@@ -469,6 +477,12 @@ type FrontdoorState struct {
 
 	// LostFor Since when the route has no attachment; absent: it has one.
 	LostFor *string `json:"lost_for,omitempty"`
+
+	// Members Of a pool, those that lead to an agent.
+	Members *[]MemberLoad `json:"members,omitempty"`
+
+	// PortProblem Why it cannot listen on the port; empty: it can, or there is none.
+	PortProblem *string `json:"port_problem,omitempty"`
 
 	// Revision How far it has followed the registry, and how long ago it was heard.
 	Revision *string `json:"revision,omitempty"`
@@ -530,6 +544,19 @@ type ListTunnelsResponse struct {
 	Tunnels       *[]Tunnel `json:"tunnels,omitempty"`
 }
 
+// MemberLoad MemberLoad is what one frontdoor sends through a member of a pool.
+type MemberLoad struct {
+	AgentId     *string `json:"agent_id,omitempty"`
+	Connections *int32  `json:"connections,omitempty"`
+
+	// IdleConnections Proxy connections of its agent: free ones and all.
+	IdleConnections *int32 `json:"idle_connections,omitempty"`
+
+	// InFlight Visitors on their way through it.
+	InFlight *int32  `json:"in_flight,omitempty"`
+	TunnelId *string `json:"tunnel_id,omitempty"`
+}
+
 // Node Node is a connector or a frontdoor.
 type Node struct {
 	// Address "host:port" of its gRPC service, for other services; empty: it has none.
@@ -588,9 +615,12 @@ type Ownership struct {
 	Instance *string `json:"instance,omitempty"`
 
 	// Policy The endpoint's policy, a line each; none: everybody is let in.
-	Policy   *[]string `json:"policy,omitempty"`
-	Protocol *string   `json:"protocol,omitempty"`
-	Random   *bool     `json:"random,omitempty"`
+	Policy *[]string `json:"policy,omitempty"`
+
+	// Pooled Agents serve it together: those are the members, and it has no agent itself.
+	Pooled   *bool   `json:"pooled,omitempty"`
+	Protocol *string `json:"protocol,omitempty"`
+	Random   *bool   `json:"random,omitempty"`
 
 	// Revision The store's revision of this answer.
 	Revision *string `json:"revision,omitempty"`
@@ -598,6 +628,16 @@ type Ownership struct {
 	// State "active" or "parked".
 	State    *string `json:"state,omitempty"`
 	TokenId  *string `json:"token_id,omitempty"`
+	TunnelId *string `json:"tunnel_id,omitempty"`
+}
+
+// PoolMember PoolMember is a tunnel that serves a pool's name.
+type PoolMember struct {
+	AgentId    *string `json:"agent_id,omitempty"`
+	Generation *string `json:"generation,omitempty"`
+
+	// InFlight Visitors on their way through it, at all frontdoors that have answered.
+	InFlight *int32  `json:"in_flight,omitempty"`
 	TunnelId *string `json:"tunnel_id,omitempty"`
 }
 
@@ -644,6 +684,14 @@ type Reservation struct {
 
 	// UpdateTime Output only.
 	UpdateTime *time.Time `json:"update_time,omitempty"`
+}
+
+// ReservedBy ReservedBy is the reservation that governs a name.
+type ReservedBy struct {
+	AccountId *string `json:"account_id,omitempty"`
+
+	// Id The reserved name; a wildcard stands for all below it.
+	Id *string `json:"id,omitempty"`
 }
 
 // RevokeTokenBody defines model for RevokeTokenBody.
@@ -846,7 +894,8 @@ type TunnelPortProblem struct {
 
 // Verdict Verdict is what a visitor would get, in short.
 type Verdict struct {
-	// HttpStatus The status that Dialback itself would answer; 0: the service's own.
+	// HttpStatus The status that Dialback itself would answer; 0: the service's own, or there
+	// is none, for a port speaks no HTTP.
 	HttpStatus *int32 `json:"http_status,omitempty"`
 
 	// Reason See dialback.errors.v1.Reason; empty if served.
@@ -921,7 +970,7 @@ type EventServiceWatchEventsParams struct {
 
 // ExplainServiceExplainParams defines parameters for ExplainServiceExplain.
 type ExplainServiceExplainParams struct {
-	// Url A URL, or a hostname alone.
+	// Url A URL, a hostname alone, or "tcp:20017" for the port of a tcp endpoint.
 	Url *string `form:"url,omitempty" json:"url,omitempty"`
 }
 

@@ -5,6 +5,7 @@ package explain
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,8 +15,18 @@ import (
 // Facts is what the nodes have said of an endpoint.
 type Facts struct {
 	Endpoint string
+	// Port says that the endpoint is one, PortProblem why the frontdoor cannot
+	// listen on it; "": it can.
+	Port        bool
+	PortProblem string
 	// Owner is the endpoint's claim; nil: nobody has it.
 	Owner *Owner
+	// Reserved says whose the name is without a claim; nil: nobody's.
+	Reserved *Reserved
+	// Forbidden is why nobody can have the name; "": somebody can.
+	Forbidden string
+	// SeesAll says that the asker would be shown what any account has.
+	SeesAll bool
 	// RegistryDown says that Owner is from a frontdoor's memory, for the registry
 	// did not answer.
 	RegistryDown bool
@@ -33,9 +44,15 @@ type Facts struct {
 	Unsupported string
 }
 
+// Reserved is the reservation that counts for a name: its own or a wildcard's
+// above it.
+type Reserved struct{ Name, Account string }
+
 // Owner is who has the endpoint.
 type Owner struct {
 	Agent string
+	// Members are the agents of a pool; Agent is none of them.
+	Members []string
 	// Parked says that the name is kept, and served to nobody.
 	Parked bool
 	// Policy is what visitors are asked for, a phrase each.
@@ -65,34 +82,53 @@ type Verdict struct {
 // Judge reaches the verdict in the order in which a frontdoor would.
 func Judge(f Facts) Verdict {
 	switch {
-	case f.Owner == nil && f.RegistryDown:
-		return own(http.StatusNotFound, errs.ReasonEndpointNotFound,
-			"no frontdoor that answers knows %s, and the registry does not answer", f.Endpoint)
 	case f.Owner == nil:
-		return own(http.StatusNotFound, errs.ReasonEndpointNotFound, "nobody has the name %s", f.Endpoint)
+		return f.unowned()
 	case f.Owner.Parked:
-		return own(http.StatusNotFound, errs.ReasonEndpointNotFound, "the name is kept for agent %s, which does not serve it now", f.Owner.Agent)
+		return f.own(http.StatusNotFound, errs.ReasonEndpointNotFound, "the name is kept for %s, which does not serve it now", f.Owner.who())
 	case f.Unsupported != "":
-		return own(http.StatusServiceUnavailable, errs.ReasonOptionUnsupported, "this frontdoor does not know the endpoint's option %q", f.Unsupported)
+		return f.own(http.StatusServiceUnavailable, errs.ReasonOptionUnsupported, "this frontdoor does not know the endpoint's option %q", f.Unsupported)
+	case f.PortProblem != "":
+		return f.own(http.StatusServiceUnavailable, errs.ReasonUnavailable, "this frontdoor cannot listen on the port: %s", f.PortProblem)
 	}
 	good, bad := sort(f.Ways)
 	switch {
 	case len(good) > 0:
 		return served(f, good)
 	case f.Warm > 0:
-		return Verdict{Served: true, Text: fmt.Sprintf("would be served by agent %s over a connection that stands, while none of its connectors is at hand: %s%s",
-			f.Owner.Agent, strings.Join(bad, "; "), asked(f.Owner))}
+		return Verdict{Served: true, Text: fmt.Sprintf("would be served by %s over a connection that stands, while no connector is at hand: %s%s",
+			f.Owner.who(), strings.Join(bad, "; "), asked(f.Owner))}
 	case len(bad) > 0:
-		return own(http.StatusServiceUnavailable, errs.ReasonAgentOffline, "agent %s cannot be reached: %s", f.Owner.Agent, strings.Join(bad, "; "))
+		return f.own(http.StatusServiceUnavailable, errs.ReasonAgentOffline, "%s cannot be reached: %s", f.Owner.who(), strings.Join(bad, "; "))
 	case f.LostFor > 0 && f.LostFor < f.Hold:
-		return own(http.StatusServiceUnavailable, errs.ReasonAgentOffline,
-			"agent %s was lost %s ago; a request is held until it is back, at most %s more",
-			f.Owner.Agent, short(f.LostFor), short(f.Hold-f.LostFor))
+		return f.own(http.StatusServiceUnavailable, errs.ReasonAgentOffline,
+			"%s was lost %s ago; a visitor is held until it is back, at most %s more",
+			f.Owner.who(), short(f.LostFor), short(f.Hold-f.LostFor))
 	case f.LostFor > 0:
-		return own(http.StatusServiceUnavailable, errs.ReasonAgentOffline,
-			"agent %s was lost %s ago; the name is kept for it, requests are answered at once", f.Owner.Agent, short(f.LostFor))
+		return f.own(http.StatusServiceUnavailable, errs.ReasonAgentOffline,
+			"%s was lost %s ago; the name is kept for it, visitors are answered at once", f.Owner.who(), short(f.LostFor))
 	}
-	return own(http.StatusServiceUnavailable, errs.ReasonAgentOffline, "agent %s has the name and no session", f.Owner.Agent)
+	return f.own(http.StatusServiceUnavailable, errs.ReasonAgentOffline, "%s has the name and no session", f.Owner.who())
+}
+
+// unowned is the verdict on a name that nobody has: who could have it.
+func (f Facts) unowned() Verdict {
+	why := "nobody has the name " + f.Endpoint
+	switch {
+	case f.RegistryDown:
+		why = fmt.Sprintf("no frontdoor that answers knows %s, and the registry does not answer", f.Endpoint)
+	case f.Reserved != nil && f.Reserved.Name == f.Endpoint:
+		why += "; it is reserved for account " + f.Reserved.Account
+	case f.Reserved != nil:
+		why += fmt.Sprintf("; it is reserved for account %s, by %s", f.Reserved.Account, f.Reserved.Name)
+	case f.Forbidden != "":
+		why += ": " + f.Forbidden
+	case f.SeesAll:
+		why += "; it is free"
+	default:
+		why += ", or it is another account's"
+	}
+	return f.own(http.StatusNotFound, errs.ReasonEndpointNotFound, "%s", why)
 }
 
 // sort tells the ways that lead to the agent from those that do not, and says why
@@ -128,8 +164,17 @@ func served(f Facts, ways []Way) Verdict {
 	if !f.Known {
 		how += ", once the frontdoor has looked the name up"
 	}
-	return Verdict{Served: true, Text: fmt.Sprintf("would be served by agent %s through %s, %s%s",
-		f.Owner.Agent, strings.Join(names, " or "), how, asked(f.Owner))}
+	slices.Sort(names) // a pool's members may share connectors
+	return Verdict{Served: true, Text: fmt.Sprintf("would be served by %s through %s, %s%s",
+		f.Owner.who(), strings.Join(slices.Compact(names), " or "), how, asked(f.Owner))}
+}
+
+// who is the agent, or the agents of a pool.
+func (o *Owner) who() string {
+	if len(o.Members) > 0 {
+		return fmt.Sprintf("one of %d agents (%s)", len(o.Members), strings.Join(o.Members, ", "))
+	}
+	return "agent " + o.Agent
 }
 
 func asked(o *Owner) string {
@@ -139,8 +184,14 @@ func asked(o *Owner) string {
 	return "; visitors are asked for " + strings.Join(o.Policy, " and ")
 }
 
-func own(status int, reason errs.Reason, format string, args ...any) Verdict {
-	return Verdict{Status: status, Reason: reason, Text: fmt.Sprintf("%d because ", status) + fmt.Sprintf(format, args...)}
+// own is a visitor's end by Dialback itself: an answer, or on a port a connection
+// that is refused or reset.
+func (f Facts) own(status int, reason errs.Reason, format string, args ...any) Verdict {
+	outcome := fmt.Sprintf("%d because ", status)
+	if f.Port {
+		status, outcome = 0, "no connection because "
+	}
+	return Verdict{Status: status, Reason: reason, Text: outcome + fmt.Sprintf(format, args...)}
 }
 
 // short writes a duration as people want it.

@@ -43,6 +43,32 @@ func TestVerdicts(t *testing.T) {
 		"nobody": {
 			facts(func(f *explain.Facts) { f.Owner, f.Ways = nil, nil }), 404, errs.ReasonEndpointNotFound, []string{"404 because nobody has"},
 		},
+		"nobody, and all is seen": {
+			facts(func(f *explain.Facts) { f.Owner, f.Ways, f.SeesAll = nil, nil, true }), 404, errs.ReasonEndpointNotFound, []string{"it is free"},
+		},
+		"nobody that the asker sees": {
+			facts(func(f *explain.Facts) { f.Owner, f.Ways = nil, nil }), 404, errs.ReasonEndpointNotFound, []string{"or it is another account's"},
+		},
+		"reserved": {
+			facts(func(f *explain.Facts) {
+				f.Owner, f.Ways, f.Reserved = nil, nil, &explain.Reserved{Name: f.Endpoint, Account: "team-a"}
+			}), 404, errs.ReasonEndpointNotFound, []string{"it is reserved for account team-a"},
+		},
+		"reserved by a wildcard": {
+			facts(func(f *explain.Facts) {
+				f.Owner, f.Ways, f.Reserved = nil, nil, &explain.Reserved{Name: "*.example.com", Account: "team-a"}
+			}), 404, errs.ReasonEndpointNotFound, []string{"for account team-a, by *.example.com"},
+		},
+		"nobody's to have": {
+			facts(func(f *explain.Facts) { f.Owner, f.Ways, f.Forbidden = nil, nil, "one of the system's own" }),
+			404, errs.ReasonEndpointNotFound, []string{"web.example.com: one of the system's own"},
+		},
+		"a pool": {
+			facts(func(f *explain.Facts) {
+				f.Owner = &explain.Owner{Members: []string{"a1", "a2"}}
+				f.Ways = append(f.Ways, good)
+			}), 0, "", []string{"one of 2 agents (a1, a2) through c1, after"},
+		},
 		"nobody, no registry": {
 			facts(func(f *explain.Facts) { f.Owner, f.Ways, f.RegistryDown = nil, nil, true }), 404, errs.ReasonEndpointNotFound, []string{"registry does not answer"},
 		},
@@ -74,5 +100,18 @@ func TestVerdicts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A port has no status: the visitor's connection is refused or reset.
+func TestVerdictsOnPorts(t *testing.T) {
+	t.Parallel()
+	v := explain.Judge(explain.Facts{Endpoint: "tcp:20017", Port: true, SeesAll: true})
+	if v.Served || v.Status != 0 || v.Reason != errs.ReasonEndpointNotFound || v.Text != "no connection because nobody has the name tcp:20017; it is free" {
+		t.Errorf("nobody: %+v", v)
+	}
+	v = explain.Judge(explain.Facts{Endpoint: "tcp:20017", Port: true, PortProblem: "address already in use", Owner: &explain.Owner{Agent: "a1"}})
+	if v.Served || v.Status != 0 || !strings.Contains(v.Text, "cannot listen on the port: address already in use") {
+		t.Errorf("not opened: %+v", v)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	frontdoorv1 "github.com/dialback/dialback/api/gen/dialback/frontdoor/v1"
-	"github.com/dialback/dialback/internal/hostname"
 	"github.com/dialback/dialback/internal/principal"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
@@ -19,6 +18,12 @@ type Local struct {
 	Routes *route.Table
 	// Conns counts an agent's proxy connections: free ones, and all.
 	Conns func(route.Agent) (idle, all int)
+	// InFlight counts the visitors on their way through a member of a pool, by the
+	// name of its claim.
+	InFlight func(member string) int
+	// PortProblem is why the port of an endpoint's name cannot be listened on; ""
+	// for names without one.
+	PortProblem func(name string) string
 	// Draining says that this frontdoor is stopping.
 	Draining func() bool
 }
@@ -34,7 +39,7 @@ func NewInspect(local Local) *Inspect { return &Inspect{local: local} }
 
 // InspectEndpoint implements frontdoorv1.InspectServiceServer.
 func (s *Inspect) InspectEndpoint(ctx context.Context, req *frontdoorv1.InspectEndpointRequest) (*frontdoorv1.InspectEndpointResponse, error) {
-	name, err := hostname.Normalize(req.GetHostname())
+	name, err := nameOf(req.GetHostname())
 	if err != nil {
 		return nil, err
 	}
@@ -53,11 +58,27 @@ func (l Local) state(ctx context.Context, name string) (*frontdoorv1.FrontdoorSt
 	if r == nil || !principal.From(ctx).Sees(r.Claim.Account.ID()) {
 		return state, nil
 	}
-	idle, all := l.Conns(r.Claim.Agent)
-	state.Known, state.Generation = true, r.Claim.Generation
-	state.Attachments, state.IdleConnections, state.Connections = int32(len(r.Attachments())), int32(idle), int32(all) // #nosec G115 -- few
+	state.Known, state.Generation, state.PortProblem = true, r.Claim.Generation, l.PortProblem(name)
+	state.Attachments = int32(len(r.Attachments())) // #nosec G115 -- few
+	if !r.Claim.Pooled {
+		state.IdleConnections, state.Connections = l.conns(r.Claim.Agent)
+	}
+	for _, m := range r.Members() {
+		load := &frontdoorv1.MemberLoad{
+			AgentId: m.Claim.Agent.ID, TunnelId: m.Claim.TunnelID, InFlight: int32(l.InFlight(m.Claim.Hostname)), // #nosec G115 -- few
+		}
+		load.IdleConnections, load.Connections = l.conns(m.Claim.Agent)
+		state.IdleConnections += load.GetIdleConnections()
+		state.Connections += load.GetConnections()
+		state.Members = append(state.Members, load)
+	}
 	if lost := r.LostAt(); !lost.IsZero() {
 		state.LostFor = durationpb.New(time.Since(lost))
 	}
 	return state, r
+}
+
+func (l Local) conns(agent route.Agent) (idle, all int32) {
+	i, a := l.Conns(agent)
+	return int32(i), int32(a) // #nosec G115 -- few
 }

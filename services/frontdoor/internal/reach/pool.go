@@ -90,6 +90,17 @@ func (t *Trip) Refused() bool {
 	return true
 }
 
+// InFlight is how many visitors are on their way through a member of a pool, by
+// the name of its claim.
+func (f *Finder) InFlight(member string) int {
+	f.pools.mu.Lock()
+	defer f.pools.mu.Unlock()
+	if m := f.pools.members[member]; m != nil {
+		return m.visitors
+	}
+	return 0
+}
+
 // enter takes one of several members for a visitor.
 func (p *pools) enter(among []*route.Route) *route.Route {
 	p.mu.Lock()

@@ -103,7 +103,10 @@ func (p *Ports) Changed(old, now *route.Route) {
 	if r == nil {
 		r = old
 	}
-	port := portOf(r)
+	if r == nil {
+		return
+	}
+	port := portOf(r.Claim.Hostname)
 	if port == 0 {
 		return
 	}
@@ -126,12 +129,9 @@ func (p *Ports) Changed(old, now *route.Route) {
 	}
 }
 
-// portOf returns the port that a route's name stands for; 0: it is a hostname.
-func portOf(r *route.Route) uint16 {
-	if r == nil {
-		return 0
-	}
-	digits, ok := strings.CutPrefix(r.Claim.Hostname, prefix)
+// portOf returns the port that an endpoint's name stands for; 0: it is a hostname.
+func portOf(name string) uint16 {
+	digits, ok := strings.CutPrefix(name, prefix)
 	if !ok {
 		return 0
 	}
@@ -140,6 +140,14 @@ func portOf(r *route.Route) uint16 {
 		return 0
 	}
 	return uint16(port)
+}
+
+// Problem is why the port that an endpoint's name stands for cannot be listened
+// on; "": it can, or it is none.
+func (p *Ports) Problem(name string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.problems[portOf(name)]
 }
 
 // Run opens and closes listeners as the routes want it, until ctx ends.

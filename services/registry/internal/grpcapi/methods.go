@@ -44,6 +44,8 @@ func Methods() rpc.Methods {
 		registryv1.TunnelService_CloseTunnel_FullMethodName:  principal.Operator,
 		registryv1.TunnelService_WatchTunnels_FullMethodName: principal.ReadOnly,
 
+		registryv1.NameService_InspectName_FullMethodName: principal.ReadOnly,
+
 		registryv1.NodeAdminService_GetNode_FullMethodName:     principal.ReadOnly,
 		registryv1.NodeAdminService_ListNodes_FullMethodName:   principal.ReadOnly,
 		registryv1.NodeAdminService_DrainNode_FullMethodName:   principal.Admin,
@@ -57,6 +59,7 @@ type Services struct {
 	Directory    *Directory
 	Reservations *Reservations
 	Tunnels      *Tunnels
+	Names        *Names
 	Admin        *Admin
 }
 
@@ -66,6 +69,7 @@ func (s Services) Register(server grpc.ServiceRegistrar) {
 	registryv1.RegisterDirectoryServiceServer(server, s.Directory)
 	registryv1.RegisterReservationServiceServer(server, s.Reservations)
 	registryv1.RegisterTunnelServiceServer(server, s.Tunnels)
+	registryv1.RegisterNameServiceServer(server, s.Names)
 	registryv1.RegisterNodeAdminServiceServer(server, s.Admin)
 	registryv1.RegisterRestoreServiceServer(server, s.Admin)
 }

@@ -27,7 +27,7 @@ const (
 
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A URL, or a hostname alone.
+	// A URL, a hostname alone, or "tcp:20017" for the port of a tcp endpoint.
 	Url           string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -72,7 +72,7 @@ func (x *ExplainRequest) GetUrl() string {
 
 type ExplainResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The hostname that decides.
+	// The hostname that decides, or "tcp:20017".
 	Endpoint string   `protobuf:"bytes,1,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	Verdict  *Verdict `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// As the registry's store has it; absent: there is none, or registry_problem.
@@ -83,7 +83,12 @@ type ExplainResponse struct {
 	// The first one is the frontdoor that has answered.
 	Frontdoors []*FrontdoorState `protobuf:"bytes,6,rep,name=frontdoors,proto3" json:"frontdoors,omitempty"`
 	// Nodes that did not answer within a second.
-	MissingNodes  []string `protobuf:"bytes,7,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	MissingNodes []string `protobuf:"bytes,7,rep,name=missing_nodes,json=missingNodes,proto3" json:"missing_nodes,omitempty"`
+	// Whose the name is while nobody binds it: the most specific reservation of
+	// the name and of the wildcards above it. Absent: there is none.
+	Reservation *ReservedBy `protobuf:"bytes,8,opt,name=reservation,proto3" json:"reservation,omitempty"`
+	// Who serves the name together, if it is a pool.
+	Members       []*PoolMember `protobuf:"bytes,9,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -167,12 +172,151 @@ func (x *ExplainResponse) GetMissingNodes() []string {
 	return nil
 }
 
+func (x *ExplainResponse) GetReservation() *ReservedBy {
+	if x != nil {
+		return x.Reservation
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetMembers() []*PoolMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// ReservedBy is the reservation that governs a name.
+type ReservedBy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The reserved name; a wildcard stands for all below it.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	AccountId     string `protobuf:"bytes,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReservedBy) Reset() {
+	*x = ReservedBy{}
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReservedBy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReservedBy) ProtoMessage() {}
+
+func (x *ReservedBy) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReservedBy.ProtoReflect.Descriptor instead.
+func (*ReservedBy) Descriptor() ([]byte, []int) {
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReservedBy) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReservedBy) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+// PoolMember is a tunnel that serves a pool's name.
+type PoolMember struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	AgentId    string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	TunnelId   string                 `protobuf:"bytes,2,opt,name=tunnel_id,json=tunnelId,proto3" json:"tunnel_id,omitempty"`
+	Generation uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Visitors on their way through it, at all frontdoors that have answered.
+	InFlight      int32 `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolMember) Reset() {
+	*x = PoolMember{}
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolMember) ProtoMessage() {}
+
+func (x *PoolMember) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolMember.ProtoReflect.Descriptor instead.
+func (*PoolMember) Descriptor() ([]byte, []int) {
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PoolMember) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *PoolMember) GetTunnelId() string {
+	if x != nil {
+		return x.TunnelId
+	}
+	return ""
+}
+
+func (x *PoolMember) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PoolMember) GetInFlight() int32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
 // Verdict is what a visitor would get, in short.
 type Verdict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request would reach the local service.
 	Served bool `protobuf:"varint,1,opt,name=served,proto3" json:"served,omitempty"`
-	// The status that Dialback itself would answer; 0: the service's own.
+	// The status that Dialback itself would answer; 0: the service's own, or there
+	// is none, for a port speaks no HTTP.
 	HttpStatus int32 `protobuf:"varint,2,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
 	// See dialback.errors.v1.Reason; empty if served.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -184,7 +328,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[2]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -196,7 +340,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[2]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -209,7 +353,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{2}
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Verdict) GetServed() bool {
@@ -259,14 +403,16 @@ type Ownership struct {
 	// The endpoint's policy, a line each; none: everybody is let in.
 	Policy []string `protobuf:"bytes,12,rep,name=policy,proto3" json:"policy,omitempty"`
 	// The store's revision of this answer.
-	Revision      int64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Agents serve it together: those are the members, and it has no agent itself.
+	Pooled        bool `protobuf:"varint,14,opt,name=pooled,proto3" json:"pooled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ownership) Reset() {
 	*x = Ownership{}
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[3]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -278,7 +424,7 @@ func (x *Ownership) String() string {
 func (*Ownership) ProtoMessage() {}
 
 func (x *Ownership) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[3]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -291,7 +437,7 @@ func (x *Ownership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ownership.ProtoReflect.Descriptor instead.
 func (*Ownership) Descriptor() ([]byte, []int) {
-	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{3}
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ownership) GetHostname() string {
@@ -385,6 +531,13 @@ func (x *Ownership) GetRevision() int64 {
 	return 0
 }
 
+func (x *Ownership) GetPooled() bool {
+	if x != nil {
+		return x.Pooled
+	}
+	return false
+}
+
 // AttachmentState is one way to the agent.
 type AttachmentState struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -399,14 +552,16 @@ type AttachmentState struct {
 	Reachable bool `protobuf:"varint,6,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	// What the connector says of the session; absent: it has none such, or was not
 	// reachable.
-	Session       *v1.Session `protobuf:"bytes,7,opt,name=session,proto3" json:"session,omitempty"`
+	Session *v1.Session `protobuf:"bytes,7,opt,name=session,proto3" json:"session,omitempty"`
+	// The agent that it leads to.
+	AgentId       string `protobuf:"bytes,8,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AttachmentState) Reset() {
 	*x = AttachmentState{}
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[4]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +573,7 @@ func (x *AttachmentState) String() string {
 func (*AttachmentState) ProtoMessage() {}
 
 func (x *AttachmentState) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[4]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +586,7 @@ func (x *AttachmentState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachmentState.ProtoReflect.Descriptor instead.
 func (*AttachmentState) Descriptor() ([]byte, []int) {
-	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{4}
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AttachmentState) GetConnectorId() string {
@@ -483,16 +638,24 @@ func (x *AttachmentState) GetSession() *v1.Session {
 	return nil
 }
 
+func (x *AttachmentState) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
 type InspectEndpointRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A hostname, or "tcp:20017".
+	Hostname      string `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InspectEndpointRequest) Reset() {
 	*x = InspectEndpointRequest{}
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[5]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +667,7 @@ func (x *InspectEndpointRequest) String() string {
 func (*InspectEndpointRequest) ProtoMessage() {}
 
 func (x *InspectEndpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[5]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +680,7 @@ func (x *InspectEndpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectEndpointRequest.ProtoReflect.Descriptor instead.
 func (*InspectEndpointRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{5}
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *InspectEndpointRequest) GetHostname() string {
@@ -536,7 +699,7 @@ type InspectEndpointResponse struct {
 
 func (x *InspectEndpointResponse) Reset() {
 	*x = InspectEndpointResponse{}
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[6]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +711,7 @@ func (x *InspectEndpointResponse) String() string {
 func (*InspectEndpointResponse) ProtoMessage() {}
 
 func (x *InspectEndpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[6]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +724,7 @@ func (x *InspectEndpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectEndpointResponse.ProtoReflect.Descriptor instead.
 func (*InspectEndpointResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{6}
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *InspectEndpointResponse) GetState() *FrontdoorState {
@@ -585,18 +748,22 @@ type FrontdoorState struct {
 	// How far it has followed the registry, and how long ago it was heard.
 	Revision int64                `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	Age      *durationpb.Duration `protobuf:"bytes,7,opt,name=age,proto3" json:"age,omitempty"`
-	// Proxy connections of the endpoint's agent: free ones and all.
+	// Proxy connections of the endpoint's agents: free ones and all.
 	IdleConnections int32 `protobuf:"varint,8,opt,name=idle_connections,json=idleConnections,proto3" json:"idle_connections,omitempty"`
 	Connections     int32 `protobuf:"varint,9,opt,name=connections,proto3" json:"connections,omitempty"`
 	// It is stopping.
-	Draining      bool `protobuf:"varint,10,opt,name=draining,proto3" json:"draining,omitempty"`
+	Draining bool `protobuf:"varint,10,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Why it cannot listen on the port; empty: it can, or there is none.
+	PortProblem string `protobuf:"bytes,11,opt,name=port_problem,json=portProblem,proto3" json:"port_problem,omitempty"`
+	// Of a pool, those that lead to an agent.
+	Members       []*MemberLoad `protobuf:"bytes,12,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FrontdoorState) Reset() {
 	*x = FrontdoorState{}
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[7]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +775,7 @@ func (x *FrontdoorState) String() string {
 func (*FrontdoorState) ProtoMessage() {}
 
 func (x *FrontdoorState) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[7]
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +788,7 @@ func (x *FrontdoorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrontdoorState.ProtoReflect.Descriptor instead.
 func (*FrontdoorState) Descriptor() ([]byte, []int) {
-	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{7}
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FrontdoorState) GetFrontdoorId() string {
@@ -694,6 +861,99 @@ func (x *FrontdoorState) GetDraining() bool {
 	return false
 }
 
+func (x *FrontdoorState) GetPortProblem() string {
+	if x != nil {
+		return x.PortProblem
+	}
+	return ""
+}
+
+func (x *FrontdoorState) GetMembers() []*MemberLoad {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// MemberLoad is what one frontdoor sends through a member of a pool.
+type MemberLoad struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	AgentId  string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	TunnelId string                 `protobuf:"bytes,2,opt,name=tunnel_id,json=tunnelId,proto3" json:"tunnel_id,omitempty"`
+	// Visitors on their way through it.
+	InFlight int32 `protobuf:"varint,3,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Proxy connections of its agent: free ones and all.
+	IdleConnections int32 `protobuf:"varint,4,opt,name=idle_connections,json=idleConnections,proto3" json:"idle_connections,omitempty"`
+	Connections     int32 `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *MemberLoad) Reset() {
+	*x = MemberLoad{}
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberLoad) ProtoMessage() {}
+
+func (x *MemberLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_frontdoor_v1_explain_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberLoad.ProtoReflect.Descriptor instead.
+func (*MemberLoad) Descriptor() ([]byte, []int) {
+	return file_dialback_frontdoor_v1_explain_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MemberLoad) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *MemberLoad) GetTunnelId() string {
+	if x != nil {
+		return x.TunnelId
+	}
+	return ""
+}
+
+func (x *MemberLoad) GetInFlight() int32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *MemberLoad) GetIdleConnections() int32 {
+	if x != nil {
+		return x.IdleConnections
+	}
+	return 0
+}
+
+func (x *MemberLoad) GetConnections() int32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
 var File_dialback_frontdoor_v1_explain_proto protoreflect.FileDescriptor
 
 const file_dialback_frontdoor_v1_explain_proto_rawDesc = "" +
@@ -701,7 +961,7 @@ const file_dialback_frontdoor_v1_explain_proto_rawDesc = "" +
 	"#dialback/frontdoor/v1/explain.proto\x12\x15dialback.frontdoor.v1\x1a\x1bbuf/validate/validate.proto\x1a%dialback/connector/v1/connector.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\".\n" +
 	"\x0eExplainRequest\x12\x1c\n" +
 	"\x03url\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03url\"\x88\x03\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03url\"\x8a\x04\n" +
 	"\x0fExplainResponse\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x128\n" +
 	"\averdict\x18\x02 \x01(\v2\x1e.dialback.frontdoor.v1.VerdictR\averdict\x12>\n" +
@@ -711,13 +971,28 @@ const file_dialback_frontdoor_v1_explain_proto_rawDesc = "" +
 	"\n" +
 	"frontdoors\x18\x06 \x03(\v2%.dialback.frontdoor.v1.FrontdoorStateR\n" +
 	"frontdoors\x12#\n" +
-	"\rmissing_nodes\x18\a \x03(\tR\fmissingNodes\"n\n" +
+	"\rmissing_nodes\x18\a \x03(\tR\fmissingNodes\x12C\n" +
+	"\vreservation\x18\b \x01(\v2!.dialback.frontdoor.v1.ReservedByR\vreservation\x12;\n" +
+	"\amembers\x18\t \x03(\v2!.dialback.frontdoor.v1.PoolMemberR\amembers\";\n" +
+	"\n" +
+	"ReservedBy\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x02 \x01(\tR\taccountId\"\x81\x01\n" +
+	"\n" +
+	"PoolMember\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1b\n" +
+	"\ttunnel_id\x18\x02 \x01(\tR\btunnelId\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x1b\n" +
+	"\tin_flight\x18\x04 \x01(\x05R\binFlight\"n\n" +
 	"\aVerdict\x12\x16\n" +
 	"\x06served\x18\x01 \x01(\bR\x06served\x12\x1f\n" +
 	"\vhttp_status\x18\x02 \x01(\x05R\n" +
 	"httpStatus\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"\x80\x03\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\x98\x03\n" +
 	"\tOwnership\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1e\n" +
@@ -735,7 +1010,8 @@ const file_dialback_frontdoor_v1_explain_proto_rawDesc = "" +
 	" \x01(\bR\x06random\x12+\n" +
 	"\x03age\x18\v \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x16\n" +
 	"\x06policy\x18\f \x03(\tR\x06policy\x12\x1a\n" +
-	"\brevision\x18\r \x01(\x03R\brevision\"\xfd\x01\n" +
+	"\brevision\x18\r \x01(\x03R\brevision\x12\x16\n" +
+	"\x06pooled\x18\x0e \x01(\bR\x06pooled\"\x98\x02\n" +
 	"\x0fAttachmentState\x12!\n" +
 	"\fconnector_id\x18\x01 \x01(\tR\vconnectorId\x12\x1d\n" +
 	"\n" +
@@ -746,12 +1022,13 @@ const file_dialback_frontdoor_v1_explain_proto_rawDesc = "" +
 	"\acurrent\x18\x04 \x01(\bR\acurrent\x12\x16\n" +
 	"\x06listed\x18\x05 \x01(\bR\x06listed\x12\x1c\n" +
 	"\treachable\x18\x06 \x01(\bR\treachable\x128\n" +
-	"\asession\x18\a \x01(\v2\x1e.dialback.connector.v1.SessionR\asession\"@\n" +
+	"\asession\x18\a \x01(\v2\x1e.dialback.connector.v1.SessionR\asession\x12\x19\n" +
+	"\bagent_id\x18\b \x01(\tR\aagentId\"@\n" +
 	"\x16InspectEndpointRequest\x12&\n" +
 	"\bhostname\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xfd\x01R\bhostname\"V\n" +
 	"\x17InspectEndpointResponse\x12;\n" +
-	"\x05state\x18\x01 \x01(\v2%.dialback.frontdoor.v1.FrontdoorStateR\x05state\"\xf3\x02\n" +
+	"\x05state\x18\x01 \x01(\v2%.dialback.frontdoor.v1.FrontdoorStateR\x05state\"\xd3\x03\n" +
 	"\x0eFrontdoorState\x12!\n" +
 	"\ffrontdoor_id\x18\x01 \x01(\tR\vfrontdoorId\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x1e\n" +
@@ -765,7 +1042,16 @@ const file_dialback_frontdoor_v1_explain_proto_rawDesc = "" +
 	"\x10idle_connections\x18\b \x01(\x05R\x0fidleConnections\x12 \n" +
 	"\vconnections\x18\t \x01(\x05R\vconnections\x12\x1a\n" +
 	"\bdraining\x18\n" +
-	" \x01(\bR\bdraining2\x7f\n" +
+	" \x01(\bR\bdraining\x12!\n" +
+	"\fport_problem\x18\v \x01(\tR\vportProblem\x12;\n" +
+	"\amembers\x18\f \x03(\v2!.dialback.frontdoor.v1.MemberLoadR\amembers\"\xae\x01\n" +
+	"\n" +
+	"MemberLoad\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1b\n" +
+	"\ttunnel_id\x18\x02 \x01(\tR\btunnelId\x12\x1b\n" +
+	"\tin_flight\x18\x03 \x01(\x05R\binFlight\x12)\n" +
+	"\x10idle_connections\x18\x04 \x01(\x05R\x0fidleConnections\x12 \n" +
+	"\vconnections\x18\x05 \x01(\x05R\vconnections2\x7f\n" +
 	"\x0eExplainService\x12m\n" +
 	"\aExplain\x12%.dialback.frontdoor.v1.ExplainRequest\x1a&.dialback.frontdoor.v1.ExplainResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\v/v1/explain2\x82\x01\n" +
 	"\x0eInspectService\x12p\n" +
@@ -784,38 +1070,44 @@ func file_dialback_frontdoor_v1_explain_proto_rawDescGZIP() []byte {
 	return file_dialback_frontdoor_v1_explain_proto_rawDescData
 }
 
-var file_dialback_frontdoor_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_dialback_frontdoor_v1_explain_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_dialback_frontdoor_v1_explain_proto_goTypes = []any{
 	(*ExplainRequest)(nil),          // 0: dialback.frontdoor.v1.ExplainRequest
 	(*ExplainResponse)(nil),         // 1: dialback.frontdoor.v1.ExplainResponse
-	(*Verdict)(nil),                 // 2: dialback.frontdoor.v1.Verdict
-	(*Ownership)(nil),               // 3: dialback.frontdoor.v1.Ownership
-	(*AttachmentState)(nil),         // 4: dialback.frontdoor.v1.AttachmentState
-	(*InspectEndpointRequest)(nil),  // 5: dialback.frontdoor.v1.InspectEndpointRequest
-	(*InspectEndpointResponse)(nil), // 6: dialback.frontdoor.v1.InspectEndpointResponse
-	(*FrontdoorState)(nil),          // 7: dialback.frontdoor.v1.FrontdoorState
-	(*durationpb.Duration)(nil),     // 8: google.protobuf.Duration
-	(*v1.Session)(nil),              // 9: dialback.connector.v1.Session
+	(*ReservedBy)(nil),              // 2: dialback.frontdoor.v1.ReservedBy
+	(*PoolMember)(nil),              // 3: dialback.frontdoor.v1.PoolMember
+	(*Verdict)(nil),                 // 4: dialback.frontdoor.v1.Verdict
+	(*Ownership)(nil),               // 5: dialback.frontdoor.v1.Ownership
+	(*AttachmentState)(nil),         // 6: dialback.frontdoor.v1.AttachmentState
+	(*InspectEndpointRequest)(nil),  // 7: dialback.frontdoor.v1.InspectEndpointRequest
+	(*InspectEndpointResponse)(nil), // 8: dialback.frontdoor.v1.InspectEndpointResponse
+	(*FrontdoorState)(nil),          // 9: dialback.frontdoor.v1.FrontdoorState
+	(*MemberLoad)(nil),              // 10: dialback.frontdoor.v1.MemberLoad
+	(*durationpb.Duration)(nil),     // 11: google.protobuf.Duration
+	(*v1.Session)(nil),              // 12: dialback.connector.v1.Session
 }
 var file_dialback_frontdoor_v1_explain_proto_depIdxs = []int32{
-	2,  // 0: dialback.frontdoor.v1.ExplainResponse.verdict:type_name -> dialback.frontdoor.v1.Verdict
-	3,  // 1: dialback.frontdoor.v1.ExplainResponse.ownership:type_name -> dialback.frontdoor.v1.Ownership
-	4,  // 2: dialback.frontdoor.v1.ExplainResponse.attachments:type_name -> dialback.frontdoor.v1.AttachmentState
-	7,  // 3: dialback.frontdoor.v1.ExplainResponse.frontdoors:type_name -> dialback.frontdoor.v1.FrontdoorState
-	8,  // 4: dialback.frontdoor.v1.Ownership.age:type_name -> google.protobuf.Duration
-	9,  // 5: dialback.frontdoor.v1.AttachmentState.session:type_name -> dialback.connector.v1.Session
-	7,  // 6: dialback.frontdoor.v1.InspectEndpointResponse.state:type_name -> dialback.frontdoor.v1.FrontdoorState
-	8,  // 7: dialback.frontdoor.v1.FrontdoorState.lost_for:type_name -> google.protobuf.Duration
-	8,  // 8: dialback.frontdoor.v1.FrontdoorState.age:type_name -> google.protobuf.Duration
-	0,  // 9: dialback.frontdoor.v1.ExplainService.Explain:input_type -> dialback.frontdoor.v1.ExplainRequest
-	5,  // 10: dialback.frontdoor.v1.InspectService.InspectEndpoint:input_type -> dialback.frontdoor.v1.InspectEndpointRequest
-	1,  // 11: dialback.frontdoor.v1.ExplainService.Explain:output_type -> dialback.frontdoor.v1.ExplainResponse
-	6,  // 12: dialback.frontdoor.v1.InspectService.InspectEndpoint:output_type -> dialback.frontdoor.v1.InspectEndpointResponse
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	4,  // 0: dialback.frontdoor.v1.ExplainResponse.verdict:type_name -> dialback.frontdoor.v1.Verdict
+	5,  // 1: dialback.frontdoor.v1.ExplainResponse.ownership:type_name -> dialback.frontdoor.v1.Ownership
+	6,  // 2: dialback.frontdoor.v1.ExplainResponse.attachments:type_name -> dialback.frontdoor.v1.AttachmentState
+	9,  // 3: dialback.frontdoor.v1.ExplainResponse.frontdoors:type_name -> dialback.frontdoor.v1.FrontdoorState
+	2,  // 4: dialback.frontdoor.v1.ExplainResponse.reservation:type_name -> dialback.frontdoor.v1.ReservedBy
+	3,  // 5: dialback.frontdoor.v1.ExplainResponse.members:type_name -> dialback.frontdoor.v1.PoolMember
+	11, // 6: dialback.frontdoor.v1.Ownership.age:type_name -> google.protobuf.Duration
+	12, // 7: dialback.frontdoor.v1.AttachmentState.session:type_name -> dialback.connector.v1.Session
+	9,  // 8: dialback.frontdoor.v1.InspectEndpointResponse.state:type_name -> dialback.frontdoor.v1.FrontdoorState
+	11, // 9: dialback.frontdoor.v1.FrontdoorState.lost_for:type_name -> google.protobuf.Duration
+	11, // 10: dialback.frontdoor.v1.FrontdoorState.age:type_name -> google.protobuf.Duration
+	10, // 11: dialback.frontdoor.v1.FrontdoorState.members:type_name -> dialback.frontdoor.v1.MemberLoad
+	0,  // 12: dialback.frontdoor.v1.ExplainService.Explain:input_type -> dialback.frontdoor.v1.ExplainRequest
+	7,  // 13: dialback.frontdoor.v1.InspectService.InspectEndpoint:input_type -> dialback.frontdoor.v1.InspectEndpointRequest
+	1,  // 14: dialback.frontdoor.v1.ExplainService.Explain:output_type -> dialback.frontdoor.v1.ExplainResponse
+	8,  // 15: dialback.frontdoor.v1.InspectService.InspectEndpoint:output_type -> dialback.frontdoor.v1.InspectEndpointResponse
+	14, // [14:16] is the sub-list for method output_type
+	12, // [12:14] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_dialback_frontdoor_v1_explain_proto_init() }
@@ -829,7 +1121,7 @@ func file_dialback_frontdoor_v1_explain_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_frontdoor_v1_explain_proto_rawDesc), len(file_dialback_frontdoor_v1_explain_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
