@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -31,34 +32,46 @@ func TestAVisitorWhoLeavesEndsHisRequest(t *testing.T) {
 	}
 }
 
-// The request behind one that takes long is not taken for a visitor's leaving, and
-// not lost.
-func TestTheNextRequestMayComeEarly(t *testing.T) {
+// A request that comes behind one that takes long, during it or later, is not taken
+// for a visitor's leaving, and not lost.
+func TestTheNextRequestIsNotLost(t *testing.T) {
 	t.Parallel()
-	goOn := make(chan struct{})
+	arrived, goOn := make(chan struct{}), make(chan struct{})
 	s, address := serve(t, testConfig, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/1" {
+			arrived <- struct{}{}
 			<-goOn
 		}
-		_, _ = io.WriteString(w, r.URL.Path)
+		_, _ = io.WriteString(w, r.Method+r.URL.Path)
 	})
 	v := visit(t, address)
-	v.say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
-	listened(s)
-	v.say("GET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
-	close(goOn)
-	for _, want := range []string{"/1", "/2"} {
-		if _, got := v.hear(http.MethodGet); got != want {
-			t.Errorf("%q in place of %q", got, want)
+	second := func() { v.say("GET /2 HTTP/1.1\r\nHost: a\r\n\r\n") }
+	for _, early := range []bool{true, false} {
+		v.say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
+		<-arrived
+		listened(s)
+		if early {
+			second()
+		}
+		goOn <- struct{}{}
+		if _, got := v.hear(http.MethodGet); got != "GET/1" {
+			t.Errorf("%q", got)
+		}
+		if !early {
+			second()
+		}
+		if _, got := v.hear(http.MethodGet); got != "GET/2" {
+			t.Errorf("%q", got)
 		}
 	}
 }
 
-// listened returns when somebody listens for all visitors' leaving.
+// listened returns when somebody listens for the leaving of all visitors whose
+// requests have arrived.
 func listened(s *Server) {
 	for {
 		s.watch.mu.Lock()
-		none := s.watch.first == nil && s.watch.round > 0
+		none := s.watch.first == nil
 		s.watch.mu.Unlock()
 		if none {
 			return
@@ -71,8 +84,9 @@ func listened(s *Server) {
 // connection over.
 func TestWhoTakesAConnectionOverGetsAllThatCame(t *testing.T) {
 	t.Parallel()
-	come, got := make(chan struct{}), make(chan string, 1)
+	arrived, come, got := make(chan struct{}), make(chan struct{}), make(chan string, 1)
 	s, address := serve(t, testConfig, func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
 		<-come
 		conn, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -80,15 +94,20 @@ func TestWhoTakesAConnectionOverGetsAllThatCame(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		all, _ := io.ReadAll(rw)
-		got <- string(all)
+		buffered, _ := rw.Peek(rw.Reader.Buffered())
+		rest, _ := io.ReadAll(conn)
+		got <- string(buffered) + string(rest)
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 	})
 	v := visit(t, address)
 	v.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-arrived
 	listened(s)
 	v.say("abcdef")
-	_ = v.Conn.(interface{ CloseWrite() error }).CloseWrite()
+	for c := range s.conns { // there is one
+		<-c.src.stopped // by the first byte
+	}
+	_ = v.Conn.(*net.TCPConn).CloseWrite()
 	close(come)
 	if all := <-got; all != "abcdef" {
 		t.Errorf("%q", all)
@@ -160,26 +179,45 @@ func TestSlowHeadsAndIdleVisitorsAreClosed(t *testing.T) {
 
 func TestAnAnswerArrivesThoughTheBodyStillComes(t *testing.T) {
 	t.Parallel()
+	come, answered := make(chan struct{}), make(chan struct{})
 	_, address := serve(t, testConfig, func(w http.ResponseWriter, _ *http.Request) {
+		<-come
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		_, _ = io.WriteString(w, strings.Repeat("x", 100_000))
+		close(answered)
 	})
 	v := visit(t, address)
-	v.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		for chunk := strings.Repeat("y", 32<<10); ; {
-			if _, err := io.WriteString(v.Conn, chunk); err != nil {
-				return
-			}
-		}
-	}()
+	if err := v.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { // most of the answer waits at the server
+		t.Fatal(err)
+	}
+	v.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n%s", strings.Repeat("y", 64<<10))
+	close(come)
+	<-answered
 	if res, body := v.hear(http.MethodPost); len(body) != 100_000 || !res.Close {
 		t.Errorf("%d bytes, close: %v", len(body), res.Close)
 	}
-	_ = v.Close()
-	<-sent
+}
+
+// Whoever listens for a visitor's leaving must not hear his request.
+func TestASlowBodyIsTheHandlers(t *testing.T) {
+	t.Parallel()
+	s, address := serve(t, testConfig, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	v := visit(t, address)
+	v.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n")
+	for range 2 {
+		s.watch.mu.Lock()
+		round := s.watch.round
+		s.watch.mu.Unlock()
+		for since := uint64(0); since < 3; runtime.Gosched() {
+			s.watch.mu.Lock()
+			since = s.watch.round - round
+			s.watch.mu.Unlock()
+		}
+		v.say("abc")
+	}
+	if _, body := v.hear(http.MethodPost); body != "abcabc" {
+		t.Errorf("%q", body)
+	}
 }
 
 func TestAStopLetsRequestsFinish(t *testing.T) {
