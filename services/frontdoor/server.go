@@ -24,7 +24,8 @@ const (
 	pingWait  = 15 * time.Second
 )
 
-// server is the HTTP server for visitors on all listeners.
+// server is the HTTP server for visitors on all listeners: one for HTTP/1.1, and
+// net/http's for those whose TLS has settled on HTTP/2.
 type server struct {
 	http1    *http1.Server
 	http2    *http.Server
