@@ -245,7 +245,7 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 		Domain: f.cfg.Domain, NodeID: f.id, MaxConns: f.cfg.MaxConns, Behind: f.cfg.ProxyProtocolFrom,
 	}, ingress.Deps{
 		Control: f.control, Elsewhere: f.relays.ToFrontdoor, Proxy: f.dialer.Accept, ProxyTLS: agents,
-		Public: f.certs.TLS(), HasName: f.certs.Has, Logger: f.log,
+		Visitor: f.server.http1.Start, Public: f.certs.TLS(), HasName: f.certs.Has, Logger: f.log,
 	})
 	group := lifecycle.New(f.log)
 
@@ -269,13 +269,11 @@ func (f *Frontdoor) Run(ctx context.Context) error {
 	f.serveRelayed(group, agents)
 	group.Go("port", port.Run)
 	group.OnDrain("close the port", func(context.Context) error { return port.Close() })
-	group.Go("visitors", func(context.Context) error { return f.server.serve(port.Public()) })
 	group.Go("visitors by HTTP/2", func(context.Context) error { return f.server.serveHTTP2() })
 	if f.clear != nil {
-		plain := ingress.NewClear(f.clear, f.cfg.MaxConns, f.cfg.ProxyProtocolFrom, f.log)
+		plain := ingress.NewClear(f.clear, f.cfg.MaxConns, f.cfg.ProxyProtocolFrom, f.server.http1.Start, f.log)
 		group.Go("clear port", plain.Run)
 		group.OnDrain("close the clear port", func(context.Context) error { return plain.Close() })
-		group.Go("clear visitors", func(context.Context) error { return f.server.serve(plain.Public()) })
 	}
 	group.OnDrain("finish visits", f.finishVisits)
 	group.OnDrain("announce the end", f.announce)

@@ -72,10 +72,7 @@ func newServer(cfg Config, next http.Handler, engine httpproxy.Engine, draining 
 	return s
 }
 
-// serve serves a listener's visitors.
-func (s *server) serve(l net.Listener) error { return s.http1.Serve(l) }
-
-// serveHTTP2 serves those of them who have chosen HTTP/2.
+// serveHTTP2 serves visitors who have chosen HTTP/2.
 func (s *server) serveHTTP2() error {
 	if err := s.http2.Serve(s.queue); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err

@@ -25,15 +25,16 @@ func serve(t testing.TB, cfg Config, handler http.HandlerFunc) (*Server, string)
 		Arrived: func(ctx context.Context, _ net.Conn) (context.Context, func()) { return ctx, func() {} },
 	})
 	l := listen(t)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() {
-		_ = l.Close()
-		s.Close()
-		if err := <-done; err != nil {
-			t.Error(err)
+	t.Cleanup(s.Close)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.Start(c)
 		}
-	})
+	}()
 	return s, l.Addr().String()
 }
 
@@ -43,6 +44,7 @@ func listen(t testing.TB) net.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = l.Close() })
 	return l
 }
 

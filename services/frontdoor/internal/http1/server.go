@@ -8,7 +8,6 @@ package http1
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -38,7 +37,7 @@ type Deps struct {
 	Log   *slog.Logger
 }
 
-// Server serves connections from any number of listeners.
+// Server serves connections, from any number of listeners.
 type Server struct {
 	cfg   Config
 	deps  Deps
@@ -61,21 +60,12 @@ func New(cfg Config, deps Deps) *Server {
 	return &Server{cfg: cfg, deps: deps, conns: map[*conn]struct{}{}, closed: make(chan struct{}), next: make(chan net.Conn)}
 }
 
-// Serve serves what comes from l, *tls.Conn or not, until l or the server is closed.
-func (s *Server) Serve(l net.Listener) error {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case s.next <- c:
-		default:
-			go s.work(c)
-		}
+// Start serves a connection, *tls.Conn or not, beside its caller.
+func (s *Server) Start(c net.Conn) {
+	select {
+	case s.next <- c:
+	default:
+		go s.work(c)
 	}
 }
 

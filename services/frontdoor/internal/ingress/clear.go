@@ -12,40 +12,37 @@ import (
 // Clear is a listener for visitors without TLS.
 type Clear struct {
 	accept   *acceptor
-	queue    *Queue
+	visitor  func(net.Conn)
 	handling sync.WaitGroup
 }
 
-// NewClear returns a listener that Run serves. behind are the networks of load
-// balancers that say for whom they connect.
-func NewClear(l *net.TCPListener, maxConns int, behind proxyheader.Networks, log *slog.Logger) *Clear {
+// NewClear returns a listener that Run serves. visitor takes over each connection
+// and does not wait for its end. behind are the networks of load balancers that say
+// for whom they connect.
+func NewClear(l *net.TCPListener, maxConns int, behind proxyheader.Networks, visitor func(net.Conn), log *slog.Logger) *Clear {
 	return &Clear{
-		queue:  NewQueue(l.Addr()),
-		accept: &acceptor{listener: l, limit: int64(maxConns), behind: behind, log: log},
+		visitor: visitor,
+		accept:  &acceptor{listener: l, limit: int64(maxConns), behind: behind, log: log},
 	}
 }
-
-// Public is the listener of visitors' connections.
-func (c *Clear) Public() net.Listener { return c.queue }
 
 // Run accepts until Close.
 func (c *Clear) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	err := c.accept.run(func(conn *Conn) {
 		if !c.accept.behind.Contain(conn.RemoteAddr()) {
-			c.queue.Put(conn)
+			c.visitor(conn)
 			return
 		}
 		c.handling.Go(func() {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-			defer stop()
-			if c.accept.introduced(conn) {
-				c.queue.Put(conn)
+			introduced := c.accept.introduced(conn)
+			if stop() && introduced {
+				c.visitor(conn)
 			}
 		})
 	})
 	cancel()
-	_ = c.queue.Close()
 	c.handling.Wait()
 	return err
 }

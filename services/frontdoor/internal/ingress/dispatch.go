@@ -40,8 +40,9 @@ type Deps struct {
 	// Proxy serves a connection for this frontdoor's proxy name.
 	Proxy    func(ctx context.Context, c *tls.Conn)
 	ProxyTLS *tls.Config
-	// Public is how visitors' connections are decrypted; HasName says whether
-	// there is a certificate for a name.
+	// Visitor takes over a visitor's connection and does not wait for its end. Public
+	// is how it is decrypted; HasName says whether there is a certificate for a name.
+	Visitor func(c net.Conn)
 	Public  *tls.Config
 	HasName func(name string) bool
 	Logger  *slog.Logger
@@ -52,20 +53,16 @@ type Port struct {
 	cfg      Config
 	deps     Deps
 	accept   *acceptor
-	public   *Queue
 	handling sync.WaitGroup
 }
 
 // NewPort returns a port that Run serves.
 func NewPort(l *net.TCPListener, cfg Config, deps Deps) *Port {
 	return &Port{
-		cfg: cfg, deps: deps, public: NewQueue(l.Addr()),
+		cfg: cfg, deps: deps,
 		accept: &acceptor{listener: l, limit: int64(cfg.MaxConns), behind: cfg.Behind, log: deps.Logger},
 	}
 }
-
-// Public is the listener of visitors' connections, each a *tls.Conn.
-func (p *Port) Public() net.Listener { return p.public }
 
 // Run accepts until Close, then waits for connections that are not told apart yet.
 func (p *Port) Run(ctx context.Context) error {
@@ -74,7 +71,6 @@ func (p *Port) Run(ctx context.Context) error {
 		p.handling.Go(func() { p.serve(ctx, c) })
 	})
 	cancel()
-	_ = p.public.Close()
 	p.handling.Wait()
 	return err
 }
@@ -116,7 +112,7 @@ func (p *Port) dispatch(ctx context.Context, c *clienthello.Replayed, name strin
 	case slices.Contains(protocols, ProxyProtocol) || !p.deps.HasName(name):
 		clienthello.Refuse(c)
 	default:
-		p.public.Put(tls.Server(c, p.deps.Public))
+		p.deps.Visitor(tls.Server(c, p.deps.Public))
 	}
 }
 
