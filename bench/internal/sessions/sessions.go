@@ -4,10 +4,12 @@ package sessions
 
 import (
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +20,7 @@ import (
 	"github.com/dialback/dialback/bench/internal/report"
 	"github.com/dialback/dialback/bench/internal/scenario"
 	"github.com/dialback/dialback/internal/agent/session"
+	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
 
@@ -28,6 +31,8 @@ const (
 	startLimit = 30 * time.Second
 	// atOnce is how many agents are connecting at the same time.
 	atOnce = 64
+	// again is how long an agent waits, on average, that is told to try again.
+	again = time.Second
 	// settle is from the last session's bind until the measurement begins, idle is
 	// how long that takes: several heartbeats.
 	settle = 20 * time.Second
@@ -68,7 +73,7 @@ func measure(ctx context.Context, env scenario.Env) (section report.Section, err
 		return section, err
 	}
 	took := time.Since(begun)
-	env.Log.Info("all sessions are open", "after", took)
+	env.Log.Info("all sessions are open", "after", took, "repeated", agents.again.Load())
 	if err := pause(ctx, settle); err != nil {
 		return section, err
 	}
@@ -91,6 +96,7 @@ func measure(ctx context.Context, env scenario.Env) (section report.Section, err
 type agents struct {
 	connector *controlplane.ConnectorProcess
 	token     string
+	again     atomic.Int64 // attempts that were told to be repeated
 
 	mu       sync.Mutex
 	sessions []*session.Session
@@ -116,14 +122,29 @@ func (a *agents) open(ctx context.Context, n int) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(atOnce)
 	for range n {
-		all.Go(func() error { return a.add(ctx) })
+		all.Go(func() error { return a.persist(ctx) })
 	}
 	return all.Wait()
 }
 
+// persist adds one as an agent does: what it may try again it tries again.
+func (a *agents) persist(ctx context.Context) error {
+	for {
+		err := a.add(ctx)
+		e, ours := errs.From(err)
+		if err == nil || !ours || e.Kind() != errs.Unavailable && e.Kind() != errs.ResourceExhausted {
+			return err
+		}
+		a.again.Add(1)
+		if err := pause(ctx, rand.N(2*again)); err != nil { // #nosec G404 -- spreads load
+			return err
+		}
+	}
+}
+
 func (a *agents) add(ctx context.Context) error {
 	instance := make([]byte, 16)
-	_, _ = rand.Read(instance) // never fails: crypto/rand ends the process instead
+	_, _ = cryptorand.Read(instance) // never fails: crypto/rand ends the process instead
 	s, err := session.Open(ctx, session.Target{Address: a.connector.Agents, ServerName: a.connector.ServerName, Pins: []tlsconf.Pin{a.connector.Pin}},
 		&agentv1.Auth{AgentVersion: "bench", Authtoken: a.token, Instance: instance}, quiet{})
 	if err != nil {
