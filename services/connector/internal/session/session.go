@@ -81,8 +81,9 @@ type Session struct {
 	done  chan struct{}
 	onEnd func(Reason)
 
-	// tunnels is guarded by the table, which also keeps them by hostname.
-	tunnels map[string]Tunnel
+	// tunnels is guarded by the table, which also keeps them by hostname. A list,
+	// for most sessions have one, and a map of it is ten times as large.
+	tunnels []Tunnel
 
 	mu        sync.Mutex
 	assertion Assertion

@@ -55,7 +55,7 @@ type Table struct {
 	sessions  map[string]*Session
 	processes map[process][]*Session // oldest first
 	tokens    map[string]map[*Session]struct{}
-	hosts     map[string]map[*Session]string // to the tunnel's id
+	hosts     map[string][]place
 	revoked   recent[string]
 	suspended recent[string] // accounts
 	lineage   lineage
@@ -70,7 +70,7 @@ func NewTable(limit int, left func(*Session, Reason)) *Table {
 		sessions:  make(map[string]*Session),
 		processes: make(map[process][]*Session),
 		tokens:    make(map[string]map[*Session]struct{}),
-		hosts:     make(map[string]map[*Session]string),
+		hosts:     make(map[string][]place),
 		revoked:   recent[string]{limit: maxRevoked},
 		suspended: recent[string]{limit: maxRevoked},
 		lineage:   newLineage(),
@@ -216,7 +216,7 @@ func (t *Table) remove(s *Session) {
 	delete(t.sessions, s.ID)
 	dropFrom(t.tokens, s.Token, s)
 	for _, tunnel := range s.tunnels {
-		dropFrom(t.hosts, tunnel.Hostname, s)
+		t.unhost(s, tunnel)
 	}
 	p := process{s.Agent, s.Instance}
 	kept := t.processes[p][:0:0]

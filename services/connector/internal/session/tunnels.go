@@ -2,7 +2,6 @@ package session
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 )
@@ -25,7 +24,7 @@ func (t *Table) Reserve(s *Session, tunnelID string, limit int) (again bool, err
 	if t.sessions[s.ID] != s {
 		return false, ErrEnded
 	}
-	if _, ok := s.tunnels[tunnelID]; ok {
+	if s.tunnel(tunnelID) != nil {
 		return true, nil
 	}
 	if t.draining {
@@ -34,10 +33,7 @@ func (t *Table) Reserve(s *Session, tunnelID string, limit int) (again bool, err
 	if limit > 0 && len(s.tunnels) >= limit {
 		return false, ErrTunnelLimit
 	}
-	if s.tunnels == nil {
-		s.tunnels = make(map[string]Tunnel)
-	}
-	s.tunnels[tunnelID] = Tunnel{ID: tunnelID}
+	s.tunnels = append(s.tunnels, Tunnel{ID: tunnelID})
 	return false, nil
 }
 
@@ -46,16 +42,13 @@ func (t *Table) Reserve(s *Session, tunnelID string, limit int) (again bool, err
 func (t *Table) Attach(s *Session, tunnel Tunnel) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old, ok := s.tunnels[tunnel.ID]
-	if !ok || t.sessions[s.ID] != s {
+	old := s.tunnel(tunnel.ID)
+	if old == nil || t.sessions[s.ID] != s {
 		return false
 	}
-	t.unhost(s, old)
-	s.tunnels[tunnel.ID] = tunnel
-	if t.hosts[tunnel.Hostname] == nil {
-		t.hosts[tunnel.Hostname] = make(map[*Session]string)
-	}
-	t.hosts[tunnel.Hostname][s] = tunnel.ID
+	t.unhost(s, *old)
+	*old = tunnel
+	t.host(s, tunnel)
 	t.lineage.bound(tunnel.Hostname, tunnel.Generation, process{s.Agent, s.Instance})
 	return true
 }
@@ -65,23 +58,52 @@ func (t *Table) Attach(s *Session, tunnel Tunnel) bool {
 func (t *Table) Detach(s *Session, tunnelID string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	tunnel, ok := s.tunnels[tunnelID]
-	if ok {
-		t.detach(s, tunnel)
-		delete(t.lineage.holders, tunnel.Hostname)
+	tunnel := s.tunnel(tunnelID)
+	if tunnel == nil {
+		return false
 	}
-	return ok
+	delete(t.lineage.holders, tunnel.Hostname)
+	t.detach(s, *tunnel)
+	return true
 }
 
 func (t *Table) detach(s *Session, tunnel Tunnel) {
-	delete(s.tunnels, tunnel.ID)
+	s.tunnels = slices.DeleteFunc(s.tunnels, func(other Tunnel) bool { return other.ID == tunnel.ID })
 	t.unhost(s, tunnel)
+}
+
+// tunnel returns the session's tunnel with an id, or nil.
+func (s *Session) tunnel(id string) *Tunnel {
+	i := slices.IndexFunc(s.tunnels, func(t Tunnel) bool { return t.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &s.tunnels[i]
+}
+
+// place is a session's tunnel on a hostname.
+type place struct {
+	session *Session
+	tunnel  string // its id
+}
+
+// attachment returns the tunnel as it is now. The index and the sessions change together.
+func (h place) attachment() Attachment {
+	return Attachment{Session: h.session, Tunnel: *h.session.tunnel(h.tunnel)}
+}
+
+// host enters a tunnel into the index, in place of another one of the session on
+// the same name.
+func (t *Table) host(s *Session, tunnel Tunnel) {
+	list := slices.DeleteFunc(t.hosts[tunnel.Hostname], func(h place) bool { return h.session == s })
+	t.hosts[tunnel.Hostname] = append(list, place{s, tunnel.ID})
 }
 
 // unhost drops the index entry of a tunnel, if it is that tunnel's.
 func (t *Table) unhost(s *Session, tunnel Tunnel) {
-	if tunnel.Hostname != "" && t.hosts[tunnel.Hostname][s] == tunnel.ID {
-		dropFrom(t.hosts, tunnel.Hostname, s)
+	left := slices.DeleteFunc(t.hosts[tunnel.Hostname], func(h place) bool { return h == place{s, tunnel.ID} })
+	if t.hosts[tunnel.Hostname] = left; len(left) == 0 {
+		delete(t.hosts, tunnel.Hostname)
 	}
 }
 
@@ -89,7 +111,7 @@ func (t *Table) unhost(s *Session, tunnel Tunnel) {
 func (t *Table) TunnelsOf(s *Session) []Tunnel {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(s.tunnels), func(a, b Tunnel) int { return cmp.Compare(a.Hostname, b.Hostname) })
+	return slices.SortedFunc(slices.Values(s.tunnels), func(a, b Tunnel) int { return cmp.Compare(a.Hostname, b.Hostname) })
 }
 
 // Tunnels returns how many tunnels a session has.
@@ -104,9 +126,9 @@ func (t *Table) Attachments() []Attachment {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	var all []Attachment
-	for _, sessions := range t.hosts {
-		for s, id := range sessions {
-			all = append(all, Attachment{Session: s, Tunnel: s.tunnels[id]})
+	for _, places := range t.hosts {
+		for _, h := range places {
+			all = append(all, h.attachment())
 		}
 	}
 	return all
@@ -147,9 +169,9 @@ func (t *Table) older(c Claim) []Attachment {
 	defer t.mu.Unlock()
 	t.lineage.claimed(c.Hostname, c.Generation, process{c.Agent, c.Instance})
 	var older []Attachment
-	for s, id := range t.hosts[c.Hostname] {
-		if tunnel := s.tunnels[id]; tunnel.Generation < c.Generation {
-			older = append(older, Attachment{Session: s, Tunnel: tunnel})
+	for _, h := range t.hosts[c.Hostname] {
+		if a := h.attachment(); a.Generation < c.Generation {
+			older = append(older, a)
 		}
 	}
 	return older
@@ -163,16 +185,21 @@ func (t *Table) Find(sessionID, hostname string) (Attachment, bool) {
 	if s == nil {
 		return Attachment{}, false
 	}
-	id, ok := t.hosts[hostname][s]
-	return Attachment{Session: s, Tunnel: s.tunnels[id]}, ok
+	for _, h := range t.hosts[hostname] {
+		if h.session == s {
+			return h.attachment(), true
+		}
+	}
+	return Attachment{Session: s}, false
 }
 
 // CloseTunnel ends one tunnel, unless it has been bound anew since: frontdoors
 // hear of it, then the agent. It reports whether it did.
 func (t *Table) CloseTunnel(s *Session, tunnel Tunnel, reason Reason) bool {
 	t.mu.Lock()
-	now, ok := s.tunnels[tunnel.ID]
-	if ok = ok && now == tunnel; ok {
+	now := s.tunnel(tunnel.ID)
+	ok := now != nil && *now == tunnel
+	if ok {
 		t.detach(s, tunnel)
 	}
 	t.mu.Unlock()
