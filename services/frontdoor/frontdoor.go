@@ -27,6 +27,7 @@ import (
 	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
 	"github.com/dialback/dialback/services/frontdoor/internal/nodes"
 	"github.com/dialback/dialback/services/frontdoor/internal/pool"
+	"github.com/dialback/dialback/services/frontdoor/internal/quota"
 	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/registryclient"
 	"github.com/dialback/dialback/services/frontdoor/internal/relay"
@@ -169,10 +170,11 @@ func (f *Frontdoor) wire() (err error) {
 			Miss: registryclient.NewResolver(f.deps.Registry, table).Resolve,
 		},
 	}
-	f.ports = f.newPorts(finder)
+	quotas := quota.New(func() int { return len(f.nodes.ReadyFrontdoors()) })
+	f.ports = f.newPorts(finder, quotas)
 	f.engine = httpproxy.NewStandard(config, f.dialer.Keep)
 	f.handler = httpproxy.New(config, httpproxy.Deps{
-		Finder: finder,
+		Finder: finder, Quota: quotas,
 		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get,
 		Observe: f.metrics.request, Reused: f.metrics.bound,
 		Telemetry: f.deps.Telemetry, Logger: f.log,

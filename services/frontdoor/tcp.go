@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dialback/dialback/services/frontdoor/internal/quota"
 	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/tcpport"
 )
@@ -16,7 +17,7 @@ import (
 // comes behind them needs time, too.
 const cutBefore = time.Second
 
-func (f *Frontdoor) newPorts(finder *reach.Finder) *tcpport.Ports {
+func (f *Frontdoor) newPorts(finder *reach.Finder, quotas *quota.Quota) *tcpport.Ports {
 	host, _, _ := net.SplitHostPort(f.secure.Addr().String()) // a listener's address has both
 	if given, _, err := net.SplitHostPort(f.cfg.TLSListen); err == nil && given == "" {
 		host = "" // all addresses, of both kinds
@@ -25,7 +26,7 @@ func (f *Frontdoor) newPorts(finder *reach.Finder) *tcpport.Ports {
 		Host: cmp.Or(f.cfg.TCPHost, host), Domain: f.cfg.Domain, Behind: f.cfg.ProxyProtocolFrom,
 		MaxConns: f.cfg.MaxRequests, MaxConnsPort: f.cfg.MaxRequestsEndpoint,
 	}, tcpport.Deps{
-		Finder: finder, Keep: f.dialer.Keep, MACKey: f.traceKey.Get,
+		Finder: finder, Quota: quotas, Keep: f.dialer.Keep, MACKey: f.traceKey.Get,
 		Report: f.node.SetPortProblems, Observe: newTCPMetrics(f.deps.Metrics),
 		Telemetry: f.deps.Telemetry, Logger: f.log,
 	})

@@ -7,12 +7,15 @@ import (
 	"regexp"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/tlsconf"
+	"github.com/dialback/dialback/services/registry"
 )
 
 func TestRandomNames(t *testing.T) {
@@ -223,6 +226,26 @@ func TestOptions(t *testing.T) {
 	old.register("geo")
 	if _, err := c.directory.Bind(c.ctx(), req); !errors.Is(err, sentinel(errs.FailedPrecondition, errs.ReasonOptionUnsupported)) {
 		t.Errorf("an option that a frontdoor does not know: %v", err)
+	}
+}
+
+// Frontdoors enforce the account's quota of visitors by what the claim says, so that
+// nobody is asked when one comes. It is auth's word, and the latest one counts.
+func TestTheQuotaOfVisitorsTravelsWithTheClaim(t *testing.T) {
+	t.Parallel()
+	r := deploy(t).start(func(c *registry.Config) { c.LeaseTTL = time.Minute })
+	c, f := r.connector("c1"), r.node(tlsconf.RoleFrontdoor, "f1")
+	a, tunnel := newAgent("acme"), newTunnel()
+	req := c.request(a, "s1", tunnel, "app.example.com")
+	for _, most := range []uint32{7, 9, 0} {
+		req.Assertion = c.d.assertion(a, c.name, func(m *authv1.Assertion) { m.MaxConnections = most })
+		if _, err := c.directory.Bind(c.ctx(), req); err != nil {
+			t.Fatal(err)
+		}
+		found, err := f.lookup("app.example.com")
+		if err != nil || found.GetClaim().GetMaxConnections() != most {
+			t.Errorf("%d visitors, want %d; %v", found.GetClaim().GetMaxConnections(), most, err)
+		}
 	}
 }
 

@@ -657,7 +657,8 @@ type Quotas struct {
 	// MaxAgents Agents at the same time: distinct ids, however many sessions they have.
 	MaxAgents *int64 `json:"max_agents,omitempty"`
 
-	// MaxConnections Visitors' connections at the same time.
+	// MaxConnections Visitors at the same time: requests over HTTP, connections over TCP. Each
+	// frontdoor enforces its share. A change reaches a tunnel when it is bound again.
 	MaxConnections *int64 `json:"max_connections,omitempty"`
 
 	// MaxEndpoints Endpoints at the same time, in use or kept.

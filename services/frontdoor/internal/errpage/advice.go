@@ -90,6 +90,11 @@ var advices = map[errs.Reason]advice{
 		"Wait a little before you try again.",
 		"Someone has tried many wrong passwords here.",
 	},
+	errs.ReasonQuotaExceeded: {
+		429, atServer, "Too many visitors at this moment", toServer,
+		"Try again in a few seconds.",
+		"All endpoints of your account together have as many visitors as its quota allows. Ask an administrator of this server for more.",
+	},
 	errs.ReasonOverloaded: {
 		503, atServer, "Too many requests at this moment", toServer,
 		"Try again in a few seconds.",

@@ -16,6 +16,7 @@ import (
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/services/frontdoor/internal/basicauth"
 	"github.com/dialback/dialback/services/frontdoor/internal/errpage"
+	"github.com/dialback/dialback/services/frontdoor/internal/quota"
 	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
@@ -38,6 +39,8 @@ type Config struct {
 type Deps struct {
 	Finder *reach.Finder
 	Engine Engine
+	// Quota counts visitors in, by the account of their endpoint.
+	Quota *quota.Quota
 	// Progress says how far the routes have followed the registry.
 	Progress func() (route.Position, time.Duration)
 	// Covers says whether the certificate for one name is good for another.
@@ -117,6 +120,11 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return err
 	}
 	defer func() { trip.Done(reach.Unwilling(err)) }()
+	leave, err := h.deps.Quota.Enter(&trip.Route.Claim)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	stripped, err := h.admit(ctx, &trip.Route.Claim, r)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ func claimOf(c *registryv1.Claim) route.Claim {
 		Protocol:   protocolOf(c.GetProtocol()),
 		Revision:   c.GetRevision(),
 		Pooled:     c.GetPooled(),
+
+		MaxConnections: c.GetMaxConnections(),
 	}
 	if len(c.GetOptions()) > 0 || len(c.GetCritical()) > 0 {
 		claim.Terms = &route.Terms{Options: c.GetOptions(), Critical: c.GetCritical()}

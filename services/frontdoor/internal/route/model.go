@@ -62,8 +62,11 @@ type Claim struct {
 	Generation uint64
 	Revision   uint64 // rises when options change
 	Terms      *Terms // nil: none
-	Protocol   Protocol
-	Parked     bool // kept for its agent, served to nobody
+	// MaxConnections is how many visitors the account may have at once, on all
+	// frontdoors; 0: no bound.
+	MaxConnections uint32
+	Protocol       Protocol
+	Parked         bool // kept for its agent, served to nobody
 	// Pooled: the name is served by tunnels that have claims of their own, whose
 	// Pool is this name. Agent is none of theirs.
 	Pooled bool

@@ -18,6 +18,7 @@ import (
 	"github.com/dialback/dialback/internal/telemetry"
 	"github.com/dialback/dialback/services/frontdoor/internal/dialback"
 	"github.com/dialback/dialback/services/frontdoor/internal/ingress"
+	"github.com/dialback/dialback/services/frontdoor/internal/quota"
 	"github.com/dialback/dialback/services/frontdoor/internal/reach"
 	"github.com/dialback/dialback/services/frontdoor/internal/route"
 )
@@ -50,6 +51,8 @@ type Config struct {
 // Deps are what Ports work with.
 type Deps struct {
 	Finder *reach.Finder
+	// Quota counts visitors in, by the account of their endpoint.
+	Quota *quota.Quota
 	// Keep takes proxy connections whose exchange has ended.
 	Keep func(*dialback.Conn)
 	// MACKey is the key of trace MACs; empty until it is known.

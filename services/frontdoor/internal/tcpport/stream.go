@@ -19,6 +19,7 @@ type stream struct {
 	ex    *proxyconn.ServerExchange
 	up    upload
 	keep  func(*dialback.Conn)
+	leave func() // the account's quota
 }
 
 // run moves bytes until both directions have ended, or one is broken, and closes

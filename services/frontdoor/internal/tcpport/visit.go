@@ -58,6 +58,7 @@ func (p *Ports) serve(ctx context.Context, c *ingress.Conn, name string) {
 	}
 	span.connected(s)
 	s.run()
+	s.leave()
 	p.streams.remove(s)
 	v.Served, v.In, v.Out, v.Took = true, s.ex.Sent(), s.ex.Received(), time.Since(began)
 	v.Reason = s.reason()
@@ -94,9 +95,10 @@ func (p *Ports) connect(ctx context.Context, c *ingress.Conn, name string) (*str
 	if !p.streams.enter(p.cfg.MaxConns) {
 		return nil, errOverloaded
 	}
-	s := &stream{conn: c, up: upload{conn: c}, keep: p.deps.Keep}
+	s := &stream{conn: c, up: upload{conn: c}, keep: p.deps.Keep, leave: func() {}}
 	err := p.reach(ctx, s, name)
 	if err != nil {
+		s.leave()
 		p.streams.leave()
 		return nil, err
 	}
@@ -110,6 +112,11 @@ func (p *Ports) reach(ctx context.Context, s *stream, name string) error {
 		return err
 	}
 	defer trip.Started()
+	leave, err := p.deps.Quota.Enter(&trip.Route.Claim)
+	if err != nil {
+		return err
+	}
+	s.leave = leave
 	for attempts, starts := 1, 1; ; starts++ {
 		counts, err := p.attempt(ctx, trip, s, name)
 		if err == nil {

@@ -77,7 +77,8 @@ func principalOf(a *authv1.Assertion) (directory.Principal, error) {
 	}
 	p := directory.Principal{
 		Account: a.GetAccountId(), Agent: a.GetAgentId(), Instance: string(a.GetInstance()), Token: a.GetTokenId(),
-		Limits: directory.Limits{Endpoints: int(a.GetMaxEndpoints()), Agents: int(a.GetMaxAgents())},
+		Limits:         directory.Limits{Endpoints: int(a.GetMaxEndpoints()), Agents: int(a.GetMaxAgents())},
+		MaxConnections: a.GetMaxConnections(),
 	}
 	if len(grants) > 0 {
 		p.Grants = grants

@@ -248,7 +248,7 @@ func fresh(req BindRequest, before Endpoint, chosen bool) *Claim {
 		Hostname: before.Hostname, Generation: nextGeneration(before),
 		Account: p.Account, Agent: p.Agent, Instance: p.Instance, Token: p.Token,
 		Tunnel: req.Tunnel, Service: req.Service, Revision: 1, Random: chosen,
-		Created: time.Now(), Connectors: []string{req.Node},
+		Created: time.Now(), Connectors: []string{req.Node}, MaxConnections: p.MaxConnections,
 	}
 }
 
@@ -259,7 +259,7 @@ func takeOver(req BindRequest, before Endpoint) Transition {
 	claim.Generation = nextGeneration(before)
 	claim.Parked, claim.ParkedAt, claim.ParkUntil = false, time.Time{}, time.Time{}
 	claim.Agent, claim.Instance, claim.Token, claim.Tunnel = req.Principal.Agent, req.Principal.Instance, req.Principal.Token, req.Tunnel
-	claim.Connectors = []string{req.Node}
+	claim.Connectors, claim.MaxConnections = []string{req.Node}, req.Principal.MaxConnections
 	claim.serve(req.Service)
 	return Transition{Before: before, Claim: claim, End: true, Reason: TakenOver}
 }
@@ -275,7 +275,7 @@ func attach(req BindRequest, before Endpoint) (Transition, error) {
 			WithMessage("%q has as many attachments as it may; close some sessions", before.Hostname).WithRetry(inUseRetry)
 	}
 	claim := before.Claim.clone()
-	claim.Token = req.Principal.Token
+	claim.Token, claim.MaxConnections = req.Principal.Token, req.Principal.MaxConnections
 	claim.addConnector(req.Node)
 	claim.serve(req.Service)
 	return Transition{Before: before, Claim: claim}, nil

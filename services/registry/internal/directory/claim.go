@@ -38,6 +38,9 @@ type Claim struct {
 	// assertion, latest last. No other connector may attach without one: it
 	// could be no more than a connector's claim on a stranger's visitors.
 	Connectors []string
+	// MaxConnections is how many visitors the account may have at once, in auth's word
+	// when it was last bound; 0: no bound. Frontdoors enforce it.
+	MaxConnections uint32
 	// Pooled: the name is served by members, which have claims of their own. This
 	// one has no tunnel.
 	Pooled bool

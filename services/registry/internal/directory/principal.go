@@ -11,6 +11,8 @@ type Principal struct {
 	Grants Grants
 	// Limits of the account.
 	Limits Limits
+	// MaxConnections of the account, for its claims; 0: none.
+	MaxConnections uint32
 }
 
 // Actor is p as the audit has it.

@@ -36,7 +36,7 @@ func claimRecord(c *directory.Claim, record *storagev1.Claim) *storagev1.Claim {
 	m.Revision, m.Random, m.TokenId = c.Revision, c.Random, c.Token
 	m.CreateTime = timestamppb.New(c.Created)
 	stored.Connectors = c.Connectors
-	m.Port = uint32(c.Port())
+	m.Port, m.MaxConnections = uint32(c.Port()), c.MaxConnections
 	m.Pooled, m.Pool = c.Pooled, directory.PoolOf(c.Hostname)
 	stored.ParkUntil, stored.ParkedTime = stamp(c.ParkUntil), stamp(c.ParkedAt)
 	return stored
@@ -60,7 +60,7 @@ func DecodeClaim(value []byte) (*directory.Claim, *storagev1.Claim, error) {
 		Revision: m.GetRevision(), Random: m.GetRandom(), Token: m.GetTokenId(),
 		Created: timeOf(m.GetCreateTime()), Connectors: stored.GetConnectors(),
 		ParkUntil: timeOf(stored.GetParkUntil()), ParkedAt: timeOf(stored.GetParkedTime()),
-		Pooled: m.GetPooled(),
+		Pooled: m.GetPooled(), MaxConnections: m.GetMaxConnections(),
 	}
 	return c, stored, nil
 }

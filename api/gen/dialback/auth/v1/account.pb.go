@@ -124,7 +124,8 @@ type Quotas struct {
 	MaxAgents uint32 `protobuf:"varint,1,opt,name=max_agents,json=maxAgents,proto3" json:"max_agents,omitempty"`
 	// Endpoints at the same time, in use or kept.
 	MaxEndpoints uint32 `protobuf:"varint,2,opt,name=max_endpoints,json=maxEndpoints,proto3" json:"max_endpoints,omitempty"`
-	// Visitors' connections at the same time.
+	// Visitors at the same time: requests over HTTP, connections over TCP. Each
+	// frontdoor enforces its share. A change reaches a tunnel when it is bound again.
 	MaxConnections uint32 `protobuf:"varint,3,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

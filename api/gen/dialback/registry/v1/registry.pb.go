@@ -1418,9 +1418,13 @@ type Claim struct {
 	Pooled bool `protobuf:"varint,17,opt,name=pooled,proto3" json:"pooled,omitempty"`
 	// This claim is one tunnel's part in the pool of this hostname. Its own name,
 	// "@<agent-id>+<tunnel-id>.<pool>", is none that visitors can ask for.
-	Pool          string `protobuf:"bytes,18,opt,name=pool,proto3" json:"pool,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Pool string `protobuf:"bytes,18,opt,name=pool,proto3" json:"pool,omitempty"`
+	// How many visitors the account may have at once, over all its endpoints and all
+	// frontdoors, as auth said when the claim was last bound; 0: no bound. Each
+	// frontdoor enforces its share.
+	MaxConnections uint32 `protobuf:"varint,19,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Claim) Reset() {
@@ -1577,6 +1581,13 @@ func (x *Claim) GetPool() string {
 		return x.Pool
 	}
 	return ""
+}
+
+func (x *Claim) GetMaxConnections() uint32 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
 }
 
 // Attachment says through which session a claim can be reached.
@@ -2179,7 +2190,7 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\x0eLookupResponse\x121\n" +
 	"\x05claim\x18\x01 \x01(\v2\x1b.dialback.registry.v1.ClaimR\x05claim\x12B\n" +
 	"\vattachments\x18\x02 \x03(\v2 .dialback.registry.v1.AttachmentR\vattachments\x12:\n" +
-	"\bposition\x18\x03 \x01(\v2\x1e.dialback.registry.v1.PositionR\bposition\"\xad\x05\n" +
+	"\bposition\x18\x03 \x01(\v2\x1e.dialback.registry.v1.PositionR\bposition\"\xd6\x05\n" +
 	"\x05Claim\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x126\n" +
 	"\x05state\x18\x02 \x01(\x0e2 .dialback.registry.v1.ClaimStateR\x05state\x12\x1e\n" +
@@ -2203,7 +2214,8 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\btoken_id\x18\x0f \x01(\tR\atokenId\x12\x12\n" +
 	"\x04port\x18\x10 \x01(\rR\x04port\x12\x16\n" +
 	"\x06pooled\x18\x11 \x01(\bR\x06pooled\x12\x12\n" +
-	"\x04pool\x18\x12 \x01(\tR\x04pool\x1a;\n" +
+	"\x04pool\x18\x12 \x01(\tR\x04pool\x12'\n" +
+	"\x0fmax_connections\x18\x13 \x01(\rR\x0emaxConnections\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8a\x01\n" +
