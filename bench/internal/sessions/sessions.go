@@ -20,7 +20,6 @@ import (
 	"github.com/dialback/dialback/bench/internal/report"
 	"github.com/dialback/dialback/bench/internal/scenario"
 	"github.com/dialback/dialback/internal/agent/session"
-	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/tlsconf"
 )
 
@@ -33,6 +32,8 @@ const (
 	atOnce = 64
 	// again is how long an agent waits, on average, that is told to try again.
 	again = time.Second
+	// tooMany attempts that fail are no crowd any more.
+	tooMany = many / 5
 	// settle is from the last session's bind until the measurement begins, idle is
 	// how long that takes: several heartbeats.
 	settle = 20 * time.Second
@@ -96,7 +97,7 @@ func measure(ctx context.Context, env scenario.Env) (section report.Section, err
 type agents struct {
 	connector *controlplane.ConnectorProcess
 	token     string
-	again     atomic.Int64 // attempts that were told to be repeated
+	again     atomic.Int64 // attempts that have failed
 
 	mu       sync.Mutex
 	sessions []*session.Session
@@ -127,15 +128,14 @@ func (a *agents) open(ctx context.Context, n int) error {
 	return all.Wait()
 }
 
-// persist adds one as an agent does: what it may try again it tries again.
+// persist adds one as an agent does: what fails, because so many come at once, it
+// tries again.
 func (a *agents) persist(ctx context.Context) error {
 	for {
 		err := a.add(ctx)
-		e, ours := errs.From(err)
-		if err == nil || !ours || e.Kind() != errs.Unavailable && e.Kind() != errs.ResourceExhausted {
+		if err == nil || a.again.Add(1) > tooMany {
 			return err
 		}
-		a.again.Add(1)
 		if err := pause(ctx, rand.N(2*again)); err != nil { // #nosec G404 -- spreads load
 			return err
 		}
