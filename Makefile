@@ -89,6 +89,7 @@ clean: ## Remove what was built
 	GOWORK=off GOBIN=$(BIN)/.etcd go -C tools/etcd install tool
 	mv $(BIN)/.etcd/server $(BIN)/etcd
 	mv $(BIN)/.etcd/etcdctl $(BIN)/etcdctl
+	mv $(BIN)/.etcd/etcdutl $(BIN)/etcdutl
 	@rmdir $(BIN)/.etcd
 	@touch $@
 

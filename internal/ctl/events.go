@@ -25,23 +25,28 @@ const quietFor = time.Second
 
 // Run prints what has been done, by whom.
 func (c *eventsCommand) Run(ctx context.Context, e *env) error {
-	client, err := e.rest()
-	if err != nil {
-		return err
-	}
 	query := url.Values{"after": {c.After}}
 	for name, value := range map[string]string{"kind": c.Kind, "account_id": c.Account} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
+	t := table{w: e.stdout, widths: []int{20, 10, 11, 24, 10}}
+	return e.events(ctx, query, c.Follow, func(event *auditv1.Event) error { return c.write(e, &t, event) })
+}
+
+// events hands over what was done, and with follow what is done from now on.
+func (e *env) events(ctx context.Context, query url.Values, follow bool, each func(*auditv1.Event) error) error {
+	client, err := e.rest()
+	if err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	quiet := time.AfterFunc(callTimeout, stop)
 	defer quiet.Stop()
-	t := table{w: e.stdout, widths: []int{20, 10, 11, 24, 10}}
 	return ignoreEnd(ctx, client.Lines(ctx, "/v1/events", query, func(line []byte) error {
-		if c.Follow {
+		if follow {
 			quiet.Stop()
 		} else {
 			quiet.Reset(quietFor)
@@ -51,7 +56,7 @@ func (c *eventsCommand) Run(ctx context.Context, e *env) error {
 			return err
 		}
 		for _, event := range step.GetEvents() {
-			if err := c.write(e, &t, event); err != nil {
+			if err := each(event); err != nil {
 				return err
 			}
 		}

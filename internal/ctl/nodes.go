@@ -2,7 +2,6 @@ package ctl
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
@@ -26,16 +25,4 @@ func (c *drainCommand) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	return e.writeOne(k, node, c.Output)
-}
-
-type restoreFinishCommand struct{}
-
-// Run ends a restore of etcd.
-func (restoreFinishCommand) Run(ctx context.Context, e *env) error {
-	answer := &registryv1.FinishRestoreResponse{}
-	if err := e.rpc(ctx, http.MethodPost, "/v1/registry:finishRestore", nil, &registryv1.FinishRestoreRequest{}, answer); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(e.stdout, "The store's epoch is %d now.\n", answer.GetEpoch())
-	return err
 }

@@ -102,6 +102,7 @@ type tokenJSON struct {
 type createdJSON struct {
 	Token     tokenJSON `json:"token"`
 	Authtoken string    `json:"authtoken"`
+	APIKey    string    `json:"api_key,omitempty"`
 	Server    string    `json:"server"`
 	Pins      []string  `json:"pins"`
 }
@@ -124,7 +125,7 @@ func newTokens(tokens []*authv1.Token) []tokenJSON {
 
 func newCreated(resp *authv1.CreateTokenResponse) createdJSON {
 	return createdJSON{
-		Token: newToken(resp.GetToken()), Authtoken: resp.GetAuthtoken(),
+		Token: newToken(resp.GetToken()), Authtoken: resp.GetAuthtoken(), APIKey: resp.GetApiKey(),
 		Server: resp.GetServer(), Pins: append([]string{}, pins(resp)...),
 	}
 }

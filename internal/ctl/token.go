@@ -41,8 +41,13 @@ type tokenCreate struct {
 	Account     string        `env:"-" default:"default" help:"Whose token it is; an account begins with its first one."`
 	Description string        `env:"-" help:"What it is for, as the list shows it."`
 	Grant       []string      `env:"-" sep:"none" placeholder:"GRANT" help:"What it may do, such as bind:*.dev.example.com or bind:tcp:20000-20100; repeat for several. None: everything."`
+	APIRole     string        `name:"api-role" env:"-" enum:",read-only,operator,admin" default:"" help:"Make an API key with this role (read-only, operator, admin) instead of an authtoken."`
 	ValidFor    time.Duration `env:"-" placeholder:"DURATION" help:"How long it is valid, such as 720h. None: until it is revoked."`
 	Output      string        `env:"-" short:"o" enum:"text,json" default:"text" help:"text or json."`
+}
+
+var apiRoles = map[string]authv1.Role{
+	"read-only": authv1.Role_ROLE_READ_ONLY, "operator": authv1.Role_ROLE_OPERATOR, "admin": authv1.Role_ROLE_ADMIN,
 }
 
 // Validate is asked before anything is called.
@@ -56,6 +61,9 @@ func (c *tokenCreate) Validate() error {
 // Run makes a token. Only the line to paste, or the JSON, goes to stdout.
 func (c *tokenCreate) Run(ctx context.Context, e *env) error {
 	req := &authv1.CreateTokenRequest{AccountId: c.Account, Description: c.Description, Grants: c.Grant}
+	if c.APIRole != "" {
+		req.Kind, req.Role = authv1.TokenKind_TOKEN_KIND_API, apiRoles[c.APIRole]
+	}
 	if c.ValidFor > 0 {
 		req.ValidFor = durationpb.New(c.ValidFor)
 	}
@@ -66,6 +74,11 @@ func (c *tokenCreate) Run(ctx context.Context, e *env) error {
 		}
 		if c.Output == "json" {
 			return writeJSON(e.stdout, newCreated(resp))
+		}
+		if c.APIRole != "" {
+			e.note("API key %s of account %s, %s. It is shown this once:", resp.GetToken().GetId(), resp.GetToken().GetAccountId(), c.APIRole)
+			_, err = fmt.Fprintln(e.stdout, resp.GetApiKey())
+			return err
 		}
 		e.note("Token %s of account %s, %s.", resp.GetToken().GetId(), resp.GetToken().GetAccountId(), state(resp.GetToken(), e.now()))
 		e.note("This is shown once. Run it where the agent is to run:")
