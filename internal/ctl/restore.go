@@ -66,6 +66,9 @@ func (c *restoreFinishCommand) forgotten(ctx context.Context, e *env) ([]*auditv
 			return nil, err
 		}
 	}
+	if backup == 0 && len(past) > 0 {
+		return nil, fmt.Errorf("%s is the audit of another store: nothing of it is in this one's", c.Audit)
+	}
 	var list []*auditv1.Event
 	for _, event := range past {
 		if event.GetRevision() > backup {

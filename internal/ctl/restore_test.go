@@ -31,7 +31,7 @@ func TestARestoreEndsAgainWhatHasEndedSince(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &rest{answers: map[string]string{
-		"GET /v1/events": `{"result": {"events": [{"revision": "11"}, {"revision": "12"}, {"revision": "1000000030"}]}}` + "\n",
+		"GET /v1/events":                `{"result": {"events": [{"revision": "11"}, {"revision": "12"}, {"revision": "1000000030"}]}}` + "\n",
 		"POST /v1/tokens/stolen:revoke": "{}", "PATCH /v1/accounts/shop": "{}", "DELETE /v1/tokens/old": "{}", "DELETE /v1/accounts/gone": "{}",
 		"POST /v1/registry:finishRestore": `{"epoch": "3"}`,
 	}}
@@ -67,5 +67,24 @@ func TestARestoreIsNotFinishedOnATornAudit(t *testing.T) {
 	user(t, r)
 	if code, _, stderr := run(t, "restore-finish", "--audit", past); code == 0 || len(r.asked) > 0 {
 		t.Errorf("it exits %d after %q: %s", code, r.asked, stderr)
+	}
+}
+
+// What was deleted in one deployment must not be deleted in another.
+func TestARestoreIsNotFinishedOnTheAuditOfAnother(t *testing.T) {
+	past := filepath.Join(t.TempDir(), "audit.json")
+	if err := os.WriteFile(past, []byte(`{"revision": "14", "action": "ACTION_DELETED", "kind": "account", "name": "shop"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := &rest{answers: map[string]string{
+		"GET /v1/events":           `{"result": {"events": [{"revision": "11"}]}}` + "\n",
+		"DELETE /v1/accounts/shop": "{}", "POST /v1/registry:finishRestore": `{"epoch": "3"}`,
+	}}
+	user(t, r)
+	if code, _, stderr := run(t, "restore-finish", "--audit", past); code == 0 || !strings.Contains(stderr, "another store") {
+		t.Errorf("it exits %d: %s", code, stderr)
+	}
+	if slices.Contains(r.asked, "DELETE /v1/accounts/shop?force=true") || slices.Contains(r.asked, "POST /v1/registry:finishRestore") {
+		t.Errorf("it did %q", r.asked)
 	}
 }

@@ -56,20 +56,21 @@ func (c *Cluster) startAgent(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	home := filepath.Join(c.config.Dir, "agent")
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return err
-	}
-	part := &Part{
-		Name: "agent-1", Kind: Agent, program: filepath.Join(c.config.Bin, "dialback"),
-		args: []string{"http", "--server", created.Server, "--log-format", "json", c.sample.listener.Addr().String()},
-		env: []string{"HOME=" + home, "XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "DIALBACK_CONFIG=",
-			"DIALBACK_AUTHTOKEN=" + created.Authtoken, "DIALBACK_CA_PIN=" + created.Pins[0]},
-	}
-	if err := c.start(part); err != nil {
+	c.agentEnv = []string{"XDG_CONFIG_HOME=", "XDG_STATE_HOME=", "DIALBACK_CONFIG=", "DIALBACK_SERVER=" + created.Server,
+		"DIALBACK_AUTHTOKEN=" + created.Authtoken, "DIALBACK_CA_PIN=" + created.Pins[0]}
+	if err := c.start(c.agentPart("agent-1")); err != nil {
 		return err
 	}
 	return until(ctx, "a visitor is served", c.visit)
+}
+
+// agentPart is an agent of the sample service, with an identity of its own.
+func (c *Cluster) agentPart(name string, args ...string) *Part {
+	return &Part{
+		Name: name, Kind: Agent, program: filepath.Join(c.config.Bin, "dialback"),
+		args: append(append([]string{"http", "--log-format", "json"}, args...), c.sample.listener.Addr().String()),
+		env:  append([]string{"HOME=" + filepath.Join(c.config.Dir, name)}, c.agentEnv...),
+	}
 }
 
 // publicURL is how the agent says where it is; of two addresses the plain one.

@@ -67,7 +67,9 @@ type Cluster struct {
 	ports  map[string]int
 	parts  []*Part
 	sample *sample
-	public *x509.CertPool // trusts the visitors' certificate
+	// agentEnv is what agents are told by their environment, but for their homes.
+	agentEnv []string
+	public   *x509.CertPool // trusts the visitors' certificate
 
 	// URL is the agent's public URL. HTTP and TLS are the load balancer's addresses,
 	// for visitors without TLS (empty: there is none), and for visitors with TLS and
@@ -187,15 +189,19 @@ func until(ctx context.Context, what string, holds func(context.Context) error) 
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := holds(ctx)
 		if err == nil {
 			return nil
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err // what the end of the wait breaks off says nothing
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), err)
+			return fmt.Errorf("%s: %w: %w", what, ctx.Err(), last)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func build(dir string) error {
 		return fmt.Errorf("find the repository: %w", err)
 	}
 	bin, root = dir, strings.TrimSpace(string(out))
-	for _, tool := range []string{"etcd", "etcdctl"} {
+	for _, tool := range []string{"etcd", "etcdctl", "etcdutl"} {
 		if _, err := os.Stat(filepath.Join(root, ".bin", tool)); err != nil {
 			return fmt.Errorf("the test needs %s: run `make test`, which builds it: %w", tool, err)
 		}

@@ -74,6 +74,12 @@ func (p *Part) Kill() {
 	}
 }
 
+// signal sends the process a signal, such as SIGSTOP.
+func (p *Part) signal(s syscall.Signal) error {
+	cmd, _ := p.process()
+	return cmd.Process.Signal(s)
+}
+
 // end ends the process in order, or with SIGKILL behind the limit.
 func (p *Part) end(limit time.Duration) {
 	cmd, ended := p.process()

@@ -13,6 +13,7 @@ const (
 	relays  = " relays" // where frontdoors hand over
 	plain   = " http"   // visitors without TLS
 	secure  = " tls"    // visitors with TLS, and agents
+	rest    = " rest"   // programs and operators
 	haproxy = "haproxy-1"
 )
 
@@ -28,7 +29,7 @@ func portNames() []string {
 		names = append(names, name+agents, name+relays)
 	}
 	for _, name := range replicas(Frontdoor) {
-		names = append(names, name+relays)
+		names = append(names, name+relays, name+rest)
 	}
 	for _, name := range append(replicas(Frontdoor), haproxy) {
 		names = append(names, name+plain, name+secure)

@@ -55,7 +55,7 @@ func (c *Cluster) serviceArgs(kind, name, pin string) []string {
 	default:
 		public := func(file string) string { return filepath.Join(c.config.Dir, "public", file) }
 		return append([]string{
-			"--domain", Domain, "--tls-listen", c.addr(name + secure),
+			"--domain", Domain, "--tls-listen", c.addr(name + secure), "--api-listen", c.addr(name + rest),
 			"--proxy-cert", file("proxy.crt"), "--proxy-key", file("proxy.key"),
 			"--public-cert", public("public.crt"), "--public-key", public("public.key"),
 			"--auth", c.target(Auth), "--registry", c.target(Registry),
