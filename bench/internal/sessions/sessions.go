@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ const (
 	// startLimit is how long the connector has to get ready.
 	startLimit = 30 * time.Second
 	// atOnce is how many agents are connecting at the same time.
-	atOnce = 64
+	atOnce = 32
 	// again is how long an agent waits, on average, that is told to try again.
 	again = time.Second
 	// tooMany attempts that fail are no crowd any more.
@@ -70,8 +71,10 @@ func measure(ctx context.Context, env scenario.Env) (section report.Section, err
 		return section, err
 	}
 	begun := time.Now()
-	if err := agents.open(ctx, many-1); err != nil {
-		return section, err
+	for missing := many - 1; missing > 0; missing = agents.missing() {
+		if err := agents.open(ctx, missing); err != nil {
+			return section, err
+		}
 	}
 	took := time.Since(begun)
 	env.Log.Info("all sessions are open", "after", took, "repeated", agents.again.Load())
@@ -158,6 +161,19 @@ func (a *agents) add(ctx context.Context) error {
 	defer a.mu.Unlock()
 	a.sessions = append(a.sessions, s)
 	return nil
+}
+
+// missing forgets the sessions that have ended, in the crowd of those that came, and
+// returns how many are to come again.
+func (a *agents) missing() int {
+	a.sessions = slices.DeleteFunc(a.sessions, func(s *session.Session) bool {
+		if s.Err() == nil {
+			return false
+		}
+		a.again.Add(1)
+		return true
+	})
+	return many - len(a.sessions)
 }
 
 // alive returns an error when a session has ended.
