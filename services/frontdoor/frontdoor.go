@@ -53,7 +53,9 @@ type Deps struct {
 	// Control takes over a connection, still encrypted, whose server name is
 	// "control.<domain>" (connectorID "") or "<id>.control.<domain>". Nil: it is
 	// handed over to a connector of the node table.
-	Control   func(c net.Conn, connectorID string)
+	Control func(c net.Conn, connectorID string)
+	// Now is the clock by which guessing passwords is slowed down; nil: time.Now.
+	Now       func() time.Time
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
 	// Metrics takes this frontdoor's metrics; nil: nobody looks at them.
@@ -109,6 +111,9 @@ type Frontdoor struct {
 func New(cfg Config, deps Deps) (*Frontdoor, error) {
 	if err := errors.Join(cfg.Validate(), deps.validate()); err != nil {
 		return nil, err
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
 	}
 	if deps.Metrics == nil {
 		deps.Metrics = prometheus.NewRegistry() // which nobody asks
@@ -176,7 +181,7 @@ func (f *Frontdoor) wire() (err error) {
 	f.handler = httpproxy.New(config, httpproxy.Deps{
 		Finder: finder, Quota: quotas,
 		Engine: f.engine, Progress: table.Progress, Covers: f.certs.Covers, MACKey: f.traceKey.Get,
-		Observe: f.metrics.request, Reused: f.metrics.bound,
+		Observe: f.metrics.request, Reused: f.metrics.bound, Now: f.deps.Now,
 		Telemetry: f.deps.Telemetry, Logger: f.log,
 	})
 	if f.rest, err = f.newRest(table, finder); err != nil {

@@ -66,6 +66,7 @@ type digest [sha256.Size]byte
 // it is hashed under a key that is drawn at each start.
 type Checker struct {
 	key   [32]byte
+	now   func() time.Time
 	turns chan struct{} // the checks under way
 
 	mu      sync.Mutex
@@ -74,9 +75,10 @@ type Checker struct {
 	failing map[string]*rate.Limiter
 }
 
-// New returns a checker.
-func New() *Checker {
+// New returns a checker that goes by this clock.
+func New(now func() time.Time) *Checker {
 	c := &Checker{
+		now:   now,
 		turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		good:  map[digest]time.Time{}, failing: map[string]*rate.Limiter{},
 	}
@@ -137,7 +139,7 @@ func (c *Checker) seal(e Endpoint, a Attempt) digest {
 func (c *Checker) known(d digest) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Before(c.good[d])
+	return c.now().Before(c.good[d])
 }
 
 func (c *Checker) remember(d digest) {
@@ -146,7 +148,7 @@ func (c *Checker) remember(d digest) {
 	if len(c.good) >= remembered {
 		clear(c.good) // rare; each is checked once more
 	}
-	c.good[d] = time.Now().Add(rememberFor)
+	c.good[d] = c.now().Add(rememberFor)
 }
 
 // enter waits for a turn.
@@ -177,7 +179,7 @@ func (c *Checker) exhausted(source string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.failing[source]
-	return l != nil && l.Tokens() < 1
+	return l != nil && l.TokensAt(c.now()) < 1
 }
 
 func (c *Checker) failed(source string) {
@@ -191,13 +193,13 @@ func (c *Checker) failed(source string) {
 		l = rate.NewLimiter(failuresASec, failureBurst)
 		c.failing[source] = l
 	}
-	l.Allow()
+	l.AllowN(c.now(), 1)
 }
 
 // forgetQuiet makes room: sources that have been quiet first, else all.
 func (c *Checker) forgetQuiet() {
 	for source, l := range c.failing {
-		if l.Tokens() >= failureBurst {
+		if l.TokensAt(c.now()) >= failureBurst {
 			delete(c.failing, source)
 		}
 	}

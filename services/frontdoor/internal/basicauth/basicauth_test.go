@@ -29,7 +29,7 @@ func users(t *testing.T, passwords map[string]string) (list []basicauth.User) {
 func TestWhoMayPass(t *testing.T) {
 	t.Parallel()
 	list := users(t, map[string]string{"ann": "a", "bob": "b"})
-	c := basicauth.New()
+	c := basicauth.New(time.Now)
 	for _, q := range []struct {
 		name, password string
 		ok             bool
@@ -50,7 +50,7 @@ func TestWhoMayPass(t *testing.T) {
 // A good answer is remembered for these passwords alone.
 func TestARememberedAnswerIsTheRevisions(t *testing.T) {
 	t.Parallel()
-	c := basicauth.New()
+	c := basicauth.New(time.Now)
 	old, now := users(t, map[string]string{"ann": "old"}), users(t, map[string]string{"ann": "new"})
 	e := basicauth.Endpoint{Hostname: "h", Revision: 1}
 	a := basicauth.Attempt{Name: "ann", Password: "old", Address: "192.0.2.1"}
@@ -75,7 +75,7 @@ func TestGuessingIsSlowedDownForTheGuesserAlone(t *testing.T) {
 }
 
 func guess(t *testing.T) {
-	c := basicauth.New()
+	c := basicauth.New(time.Now)
 	list := users(t, map[string]string{"ann": "a"})
 	check := func(password, address string) error {
 		return c.Check(t.Context(), basicauth.Endpoint{Hostname: "h"}, list, basicauth.Attempt{Name: "ann", Password: password, Address: address})
@@ -101,7 +101,7 @@ func guess(t *testing.T) {
 // those who give up leave no trace.
 func TestChecksAreBounded(t *testing.T) {
 	t.Parallel()
-	c := basicauth.New()
+	c := basicauth.New(time.Now)
 	list := users(t, map[string]string{"ann": "a"})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -51,7 +51,9 @@ type Deps struct {
 	// written), the reason of an answer of our own or "", and what it took.
 	Observe func(status int, reason errs.Reason, took time.Duration)
 	// Reused is told of each request that found a private connection bound.
-	Reused    func()
+	Reused func()
+	// Now is the clock by which guessing passwords is slowed down.
+	Now       func() time.Time
 	Telemetry *telemetry.Telemetry
 	Logger    *slog.Logger
 }
@@ -69,7 +71,7 @@ type Handler struct {
 // New returns a handler.
 func New(cfg Config, deps Deps) *Handler {
 	return &Handler{
-		cfg: cfg, deps: deps, auth: basicauth.New(), log: deps.Logger,
+		cfg: cfg, deps: deps, auth: basicauth.New(deps.Now), log: deps.Logger,
 		limits: newLimits(cfg.MaxRequestsEndpoint, cfg.MaxRequests),
 		trace: &tracing{
 			tracer:     deps.Telemetry.Tracer.Tracer("github.com/dialback/dialback/services/frontdoor"),
