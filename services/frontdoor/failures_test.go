@@ -58,11 +58,58 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// Each world has one limit that is short, or none: on a slow machine another leg's
+// would be reached first.
 func TestEachLegThatFailsHasItsCode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, worldOptions{config: func(c *frontdoor.Config) {
-		c.AnswerTimeout, c.Hold, c.DialbackTimeout = 300*time.Millisecond, 300*time.Millisecond, 500*time.Millisecond
-	}})
+	patient := newBrokenWorld(t, func(*frontdoor.Config) {})
+	noAnswer := newBrokenWorld(t, func(c *frontdoor.Config) { c.AnswerTimeout = 300 * time.Millisecond })
+	noAgent := newBrokenWorld(t, func(c *frontdoor.Config) { c.Hold = 300 * time.Millisecond })
+	noDialback := newBrokenWorld(t, func(c *frontdoor.Config) { c.DialbackTimeout = 500 * time.Millisecond })
+	for _, c := range []struct {
+		w      *world
+		host   string
+		status int
+		code   string
+	}{
+		{patient, "nobody", 404, "ENDPOINT_NOT_FOUND"},
+		{patient, "refused", 502, "UPSTREAM_REFUSED"},
+		{patient, "garbage", 502, "UPSTREAM_BAD_REPLY"},
+		{patient, "longhead", 502, "UPSTREAM_BAD_REPLY"},
+		{patient, "resets", 502, "UPSTREAM_BAD_REPLY"},
+		{noAnswer, "silent", 504, "UPSTREAM_TIMEOUT"},
+		{patient, "unsupported", 503, "OPTION_UNSUPPORTED"},
+		{noAgent, "offline", 503, "AGENT_OFFLINE"},
+		{noAgent, "nosession", 503, "AGENT_OFFLINE"},
+		{noDialback, "never", 504, "DIALBACK_TIMEOUT"},
+		{noDialback, "failing", 504, "DIALBACK_TIMEOUT"},
+	} {
+		t.Run(c.host, func(t *testing.T) {
+			t.Parallel()
+			q, _ := http.NewRequest(http.MethodPost, "http://"+c.host+"."+domain+"/", strings.NewReader("x"))
+			q.Header.Set("Accept", "application/json")
+			res, err := c.w.client().Do(q)
+			fatal(t, err)
+			defer res.Body.Close()
+			var page struct{ Code, Message, TraceID string }
+			body, _ := io.ReadAll(res.Body)
+			fatal(t, json.Unmarshal(body, &page))
+			if res.StatusCode != c.status || page.Code != c.code || res.Header.Get("Dialback-Error") != c.code {
+				t.Errorf("%d %s, want %d %s", res.StatusCode, body, c.status, c.code)
+			}
+			if strings.Contains(string(body), "127.0.0.1") || !strings.Contains(string(body), `"trace_id":"`) {
+				t.Errorf("page: %s", body)
+			}
+			if (c.status == 503 && c.code != "OPTION_UNSUPPORTED") != (res.Header.Get("Retry-After") != "") {
+				t.Errorf("Retry-After: %q", res.Header.Get("Retry-After"))
+			}
+		})
+	}
+}
+
+// newBrokenWorld is one with endpoints of which each fails in its own way.
+func newBrokenWorld(t *testing.T, config func(*frontdoor.Config)) *world {
+	w := newWorld(t, worldOptions{config: config})
 	w.tunnel("refused."+domain, closedPort(t))
 	w.tunnel("garbage."+domain, raw(t, func(c net.Conn) { readHead(c); _, _ = io.WriteString(c, "SSH-2.0-x\r\n\r\n") }))
 	w.tunnel("silent."+domain, raw(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
@@ -86,45 +133,7 @@ func TestEachLegThatFailsHasItsCode(t *testing.T) {
 	failing.fail = agentv1.FailReason_FAIL_REASON_TLS
 	w.attach(w.connectors["c1"], failing, "")
 	w.registry.put(claimChange(failing, "failing."+domain, nil), attachChange("failing."+domain, "c1", "session-"+failing.id))
-
-	for _, c := range []struct {
-		host   string
-		status int
-		code   string
-	}{
-		{"nobody", 404, "ENDPOINT_NOT_FOUND"},
-		{"refused", 502, "UPSTREAM_REFUSED"},
-		{"garbage", 502, "UPSTREAM_BAD_REPLY"},
-		{"longhead", 502, "UPSTREAM_BAD_REPLY"},
-		{"resets", 502, "UPSTREAM_BAD_REPLY"},
-		{"silent", 504, "UPSTREAM_TIMEOUT"},
-		{"unsupported", 503, "OPTION_UNSUPPORTED"},
-		{"offline", 503, "AGENT_OFFLINE"},
-		{"nosession", 503, "AGENT_OFFLINE"},
-		{"never", 504, "DIALBACK_TIMEOUT"},
-		{"failing", 504, "DIALBACK_TIMEOUT"},
-	} {
-		t.Run(c.host, func(t *testing.T) {
-			t.Parallel()
-			q, _ := http.NewRequest(http.MethodPost, "http://"+c.host+"."+domain+"/", strings.NewReader("x"))
-			q.Header.Set("Accept", "application/json")
-			res, err := w.client().Do(q)
-			fatal(t, err)
-			defer res.Body.Close()
-			var page struct{ Code, Message, TraceID string }
-			body, _ := io.ReadAll(res.Body)
-			fatal(t, json.Unmarshal(body, &page))
-			if res.StatusCode != c.status || page.Code != c.code || res.Header.Get("Dialback-Error") != c.code {
-				t.Errorf("%d %s, want %d %s", res.StatusCode, body, c.status, c.code)
-			}
-			if strings.Contains(string(body), "127.0.0.1") || !strings.Contains(string(body), `"trace_id":"`) {
-				t.Errorf("page: %s", body)
-			}
-			if (c.status == 503 && c.code != "OPTION_UNSUPPORTED") != (res.Header.Get("Retry-After") != "") {
-				t.Errorf("Retry-After: %q", res.Header.Get("Retry-After"))
-			}
-		})
-	}
+	return w
 }
 
 func TestRequestsThatAreRefused(t *testing.T) {
@@ -202,7 +211,10 @@ func basicAuthOptions(t *testing.T, user, password string) []byte {
 
 func TestAnEndpointAsksForItsPassword(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, worldOptions{})
+	began := time.Now()
+	w := newWorld(t, worldOptions{deps: func(d *frontdoor.Deps) {
+		d.Now = func() time.Time { return began } // a slow machine gives nobody more guesses
+	}})
 	c := w.connector("c1")
 	a := w.agent(upstream(t, func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, "secret"+r.Header.Get("Authorization"))
