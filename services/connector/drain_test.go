@@ -7,11 +7,12 @@ import (
 	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
+	"github.com/dialback/dialback/services/connector"
 )
 
 func TestDrainLetsAgentsLeaveFirst(t *testing.T) {
 	t.Parallel()
-	r := start(t)
+	r := start(t, func(cfg *connector.Config, _ *connector.Deps) { cfg.DrainTimeout = limit }) // nobody stays for it
 	watch := r.watch()
 	a, stays := r.join(hello("t-acme")), r.join(hello("t-acme"))
 	a.ask(reqTunnel(1, tunnelID(1)))

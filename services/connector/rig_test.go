@@ -66,6 +66,7 @@ func start(t *testing.T, change ...func(*connector.Config, *connector.Deps)) *ri
 	cfg.NodeName, cfg.Domain, cfg.Address = "c1", "example.com", "connector:7400"
 	cfg.PublicHTTPPort, cfg.PublicHTTPSPort = 80, 8443
 	cfg.ProxyCAPins = []tlsconf.Pin{r.ca.Pin()}
+	cfg.PingTimeout = unheard
 	deps := connector.Deps{
 		AgentListener: agents, AgentTLS: r.serverTLS("control.example.com"),
 		ServiceListener: r.services, ServiceTLS: tlsconf.ServiceServer(r.cert(tlsconf.RoleConnector), r.ca.Pool()),
@@ -96,6 +97,10 @@ func start(t *testing.T, change ...func(*connector.Config, *connector.Deps)) *ri
 	eventually(t, r.auth.watching, "the connector watches revocations")
 	return r
 }
+
+// unheard is how long an agent may say nothing: longer than any test takes, for those
+// of tests answer no ping.
+const unheard = time.Hour
 
 func quickDrain(cfg *connector.Config, _ *connector.Deps) { cfg.DrainTimeout = 200 * time.Millisecond }
 
