@@ -75,12 +75,15 @@ func (f *fixture) takes(plan directory.Plan) bool {
 	return f.store.groups.takes(plan, b)
 }
 
-// prove commits one plan, alone.
+// prove commits one plan, alone: whatever would be shared waits at the gate.
 func (f *fixture) prove() {
 	f.t.Helper()
-	if _, err := f.store.Commit(f.t.Context(), f.plan("first", "first.example.com", 0)); err != nil {
+	first := f.plan("first", "first.example.com", 0)
+	_, err := f.store.commitAlone(f.t.Context(), first, must(f.t, f, first))
+	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.store.groups.note(first, nil)
 }
 
 // commitAll commits plans while both lanes are taken, and returns what became of
@@ -186,11 +189,11 @@ func TestOnlyARegistrationThatWasJustAliveIsGrouped(t *testing.T) {
 	f := setUp(t)
 	next := f.plan("acme", "next.example.com", 0)
 	if f.takes(next) {
-		t.Error("a registration that nothing is known of is grouped")
+		t.Fatal("a registration that nothing is known of is grouped")
 	}
 	f.prove()
 	if !f.takes(next) {
-		t.Error("one that was alive is not")
+		t.Fatal("one that was alive is not")
 	}
 	if _, err := f.store.etcd.Revoke(t.Context(), clientv3.LeaseID(f.lease)); err != nil {
 		t.Fatal(err)
