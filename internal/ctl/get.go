@@ -92,8 +92,8 @@ func (s *show) list(ctx context.Context) (proto.Message, error) {
 		if page != "" {
 			query.Set("page_token", page)
 		}
-		if s.command.Filter != "" {
-			query.Set("filter", s.command.Filter)
+		if filter := s.kind.filterWith(s.command.Filter); filter != "" {
+			query.Set("filter", filter)
 		}
 		next := fresh(s.kind.page)
 		if err := s.client.Call(ctx, restclient.Request{Method: http.MethodGet, Path: s.kind.path(""), Query: query}, nil, next); err != nil {

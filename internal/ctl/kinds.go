@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,11 +26,18 @@ type kind struct {
 	updatable, deletable bool
 	// events is the kind of its events; "": there are none.
 	events string
+	// of is the resource in the path, and filter the ones of it that this kind is;
+	// "": it is a resource of its own.
+	of, filter string
 	// columns of the table: a title and the path of a field.
 	columns []column
 }
 
 type column struct{ title, path string }
+
+var nodeColumns = []column{
+	{"ID", "id"}, {"KIND", "kind"}, {"STATE", "state"}, {"ADDRESS", "address"}, {"AGENTS", "agent_addresses"}, {"VERSION", "version"},
+}
 
 var kinds = []kind{
 	{
@@ -63,9 +71,15 @@ var kinds = []kind{
 	},
 	{
 		name: "nodes", singular: "node", item: &registryv1.Node{}, page: &registryv1.ListNodesResponse{}, events: "node",
-		columns: []column{
-			{"ID", "id"}, {"KIND", "kind"}, {"STATE", "state"}, {"ADDRESS", "address"}, {"AGENTS", "agent_addresses"}, {"VERSION", "version"},
-		},
+		columns: nodeColumns,
+	},
+	{
+		name: "connectors", singular: "connector", of: "nodes", filter: "kind=connector",
+		item: &registryv1.Node{}, page: &registryv1.ListNodesResponse{}, columns: nodeColumns,
+	},
+	{
+		name: "frontdoors", singular: "frontdoor", of: "nodes", filter: "kind=frontdoor",
+		item: &registryv1.Node{}, page: &registryv1.ListNodesResponse{}, columns: nodeColumns,
 	},
 	{
 		name: "sessions", singular: "session", item: &connectorv1.Session{}, page: &frontdoorv1.ListSessionsResponse{}, deletable: true,
@@ -78,9 +92,17 @@ var kinds = []kind{
 
 func (k kind) path(id string) string {
 	if id == "" {
-		return "/v1/" + k.name
+		return "/v1/" + cmp.Or(k.of, k.name)
 	}
-	return "/v1/" + k.name + "/" + escape(id)
+	return k.path("") + "/" + escape(id)
+}
+
+// filterWith adds what makes resources this kind to what else is asked for.
+func (k kind) filterWith(asked string) string {
+	if k.filter != "" && asked != "" {
+		return k.filter + " AND " + asked
+	}
+	return cmp.Or(k.filter, asked)
 }
 
 // findKind takes the plural and the singular.

@@ -132,6 +132,25 @@ func TestAnExplanationSaysWhatItFollowsFrom(t *testing.T) {
 	}
 }
 
+func TestConnectorsAndFrontdoorsAreNodes(t *testing.T) {
+	r := &rest{answers: map[string]string{
+		"GET /v1/nodes":    `{"nodes":[{"id":"c-1","kind":"NODE_KIND_CONNECTOR"}]}`,
+		"GET /v1/nodes/f1": `{"id":"f1","kind":"NODE_KIND_FRONTDOOR"}`,
+	}}
+	user(t, r)
+	for args, asked := range map[string]string{
+		"get connectors":                 "/v1/nodes?filter=kind%3Dconnector&page_size=500",
+		"get frontdoors":                 "/v1/nodes?filter=kind%3Dfrontdoor&page_size=500",
+		"get connectors --filter id=c-1": "/v1/nodes?filter=kind%3Dconnector+AND+id%3Dc-1&page_size=500",
+		"get frontdoor f1":               "/v1/nodes/f1",
+	} {
+		code, stdout, stderr := run(t, strings.Fields(args)...)
+		if got := r.asked[len(r.asked)-1]; code != 0 || got != "GET "+asked || !strings.Contains(stdout, "1") {
+			t.Errorf("%s: exit %d, asked %s\n%s%s", args, code, got, stdout, stderr)
+		}
+	}
+}
+
 func TestMistakesAreExplainedBeforeACall(t *testing.T) {
 	r := &rest{}
 	user(t, r)

@@ -69,6 +69,53 @@ func TestAUserHasTheRightsOfItsKeyInItsAccount(t *testing.T) {
 	wantReason(t, err, errs.Unauthenticated, errs.ReasonTokenMissing)
 }
 
+func TestFiltersOfAccountsAndTokens(t *testing.T) {
+	t.Parallel()
+	r := deploy(t).startDefault()
+	admin := r.as(tlsconf.RoleAdmin)
+	if _, err := admin.CreateAccount(bounded(t), &authv1.CreateAccountRequest{Account: &authv1.Account{Id: "team-a", Disabled: true}}); err != nil {
+		t.Fatal(err)
+	}
+	r.create(&authv1.CreateTokenRequest{Id: "key", Kind: authv1.TokenKind_TOKEN_KIND_API, Role: authv1.Role_ROLE_READ_ONLY})
+	r.create(&authv1.CreateTokenRequest{Id: "agents"})
+	for filter, want := range map[string]string{
+		"": "agents key", "kind=api": "key", "kind=agent": "agents", "kind=user": "", "role=read-only AND kind=api": "key",
+		"account_id=default AND role=agent": "agents", "account_id=team-a": "", "subject=alice": "",
+	} {
+		list, err := admin.ListTokens(bounded(t), &authv1.ListTokensRequest{Filter: filter})
+		var ids []string
+		for _, token := range list.GetTokens() {
+			ids = append(ids, token.GetId())
+		}
+		if err != nil || strings.Join(ids, " ") != want {
+			t.Errorf("tokens %q: %v, %v", filter, ids, err)
+		}
+	}
+	for filter, want := range map[string]string{"disabled=true": "team-a", "disabled=false": "default", "id=team-a": "team-a", "id=none": ""} {
+		list, err := admin.ListAccounts(bounded(t), &authv1.ListAccountsRequest{Filter: filter})
+		var ids []string
+		for _, a := range list.GetAccounts() {
+			ids = append(ids, a.GetId())
+		}
+		if err != nil || strings.Join(ids, " ") != want {
+			t.Errorf("accounts %q: %v, %v", filter, ids, err)
+		}
+	}
+	bad := map[string]error{}
+	for _, filter := range []string{"x=y", "kind=cat", "role=root", "kind", "kind=api AND kind=api", "kind=api OR role=admin"} {
+		_, bad["tokens "+filter] = admin.ListTokens(bounded(t), &authv1.ListTokensRequest{Filter: filter})
+	}
+	for _, filter := range []string{"x=y", "disabled=1", "disabled=maybe"} {
+		_, bad["accounts "+filter] = admin.ListAccounts(bounded(t), &authv1.ListAccountsRequest{Filter: filter})
+	}
+	_, bad["two accounts"] = admin.ListTokens(bounded(t), &authv1.ListTokensRequest{AccountId: "default", Filter: "account_id=team-a"})
+	for what, err := range bad {
+		if e, _ := errs.From(err); e == nil || e.Kind() != errs.InvalidArgument || len(e.Fields()) != 1 || e.Fields()[0].Name != "filter" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func (d *deployment) startDefault() *replica { return d.start(d.config()) }
 
 func TestAnAccountIsSuspendedAndDeleted(t *testing.T) {

@@ -100,7 +100,7 @@ func New(cfg Config, deps Deps) (*Connector, error) {
 	}, control.Deps{Table: c.table, Keeper: c.keeper, Directory: c.names, Spans: c.spans, Logger: log})
 	c.agents = c.control.GRPC(deps.AgentTLS)
 	c.frontdoors = frontdoors.New(c.table, c.keeper.TraceKey)
-	c.services = c.frontdoors.GRPC(deps.ServiceTLS, frontdoors.NewSessions(c.table, c.nodeID, log), apikey.New(deps.Auth, time.Now), log, deps.Telemetry)
+	c.services = c.frontdoors.GRPC(deps.ServiceTLS, frontdoors.NewSessions(c.table, c.nodeID, c.names.Ended, log), apikey.New(deps.Auth, time.Now), log, deps.Telemetry)
 	return c, nil
 }
 

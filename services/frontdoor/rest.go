@@ -27,6 +27,10 @@ import (
 // apiReadTimeout bounds how long a REST client may take for a whole request.
 const apiReadTimeout = 30 * time.Second
 
+// apiHeadRoom is how many times what a request's head may have is read of one that
+// is too large: its sender is then answered in JSON.
+const apiHeadRoom = 4
+
 // rest is what users call: this frontdoor's own services, and REST in front of
 // all services.
 type rest struct {
@@ -55,7 +59,7 @@ func (f *Frontdoor) newRest(table *route.Table, finder *reach.Finder) (r *rest, 
 	if r.own, err = dial("frontdoor", r.inside.Dial); err != nil {
 		return nil, err
 	}
-	r.gateway, err = gateway.New(gateway.Config{Trusted: f.cfg.TrustedProxies, Rate: f.cfg.APIRate}, gateway.Deps{
+	r.gateway, err = gateway.New(gateway.Config{Trusted: f.cfg.TrustedProxies, Rate: f.cfg.APIRate, MaxHead: f.cfg.MaxHeaderBytes}, gateway.Deps{
 		Auth: f.deps.Auth, Registry: f.deps.Registry, Frontdoor: r.own, Stopping: r.stopping,
 		Telemetry: f.deps.Telemetry, Logger: f.log, Observe: newRestMetrics(f.deps.Metrics),
 	})
@@ -92,7 +96,7 @@ func newAPIServer(handler http.Handler, maxHeader int, headerTimeout time.Durati
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	return &http.Server{
-		Handler: handler, Protocols: protocols, MaxHeaderBytes: maxHeader,
+		Handler: handler, Protocols: protocols, MaxHeaderBytes: apiHeadRoom * maxHeader, // the gateway refuses, in its own form
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: apiReadTimeout, IdleTimeout: 2 * time.Minute,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingWait},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/testkit"
+	"github.com/dialback/dialback/internal/tlsconf"
 	"github.com/dialback/dialback/services/registry"
 )
 
@@ -82,6 +85,43 @@ func TestTheHistoryOfAName(t *testing.T) {
 	c.bind(newAgent("other"), "s5", newTunnel(), "other.example.com")
 	if got := stranger.next(1); got[0] != "BOUND tunnel other.example.com other by "+token+" from  " {
 		t.Errorf("the stranger: %q", got)
+	}
+}
+
+// An operator ends a session: it is written down who did, once the session's
+// attachments are gone, and whose it was.
+func TestASessionThatSomebodyEndedIsInTheHistory(t *testing.T) {
+	t.Parallel()
+	r := deploy(t).start(longLease)
+	c := r.connector("c1")
+	own, stranger := r.user("read-only@acme").follow(t, &registryv1.WatchTunnelsRequest{Kind: "session"}), r.user("read-only@other").follow(t, &registryv1.WatchTunnelsRequest{Kind: "session"})
+	b := c.bind(newAgent("acme"), "s1", newTunnel(), "app.example.com")
+	end := func(session string, by *registryv1.SessionEnder) error {
+		_, err := c.directory.EndSession(c.ctx(), &registryv1.EndSessionRequest{
+			NodeId: c.id, SessionId: session, Reason: agentv1.CloseReason_CLOSE_REASON_DELETED, EndedBy: by,
+		})
+		return err
+	}
+	by := func(account string) *registryv1.SessionEnder {
+		return &registryv1.SessionEnder{Actor: "user:alice", Address: "192.0.2.7:4711", AccountId: account, AgentId: b.agent.id}
+	}
+	if err := end("s1", by("acme")); err != nil {
+		t.Fatal(err)
+	}
+	if got := own.next(1); got[0] != "ENDED session s1 acme by user:alice from 192.0.2.7:4711 deleted" {
+		t.Errorf("written down: %q", got)
+	}
+	if found, err := r.node(tlsconf.RoleFrontdoor, "f1").lookup("app.example.com"); err != nil || len(found.GetAttachments()) != 0 {
+		t.Errorf("the session's attachment: %v, %v", found, err)
+	}
+	if err := end("s2", by("other")); err != nil {
+		t.Fatal(err)
+	}
+	if got := stranger.next(1); got[0] != "ENDED session s2 other by user:alice from 192.0.2.7:4711 deleted" {
+		t.Errorf("the stranger: %q", got)
+	}
+	if err := end("s3", &registryv1.SessionEnder{Actor: strings.Repeat("x", 2000)}); !errors.Is(err, sentinel(errs.InvalidArgument, errs.ReasonInvalidArgument)) {
+		t.Errorf("an actor of any length: %v", err)
 	}
 }
 

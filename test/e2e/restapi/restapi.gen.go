@@ -925,6 +925,10 @@ type AccountServiceListAccountsParams struct {
 
 	// PageToken From an earlier answer; empty: the beginning.
 	PageToken *string `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Filter "field=value", several joined by " AND ": id, disabled (true, false). A page
+	// may then have fewer accounts than were asked for, and not be the last.
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
 }
 
 // AccountServiceDeleteAccountParams defines parameters for AccountServiceDeleteAccount.
@@ -1041,8 +1045,13 @@ type TokenServiceListTokensParams struct {
 	// PageSize At most 1000; 0: 100.
 	PageSize *int32 `form:"page_size,omitempty" json:"page_size,omitempty"`
 
-	// PageToken From an earlier answer; empty: the beginning.
+	// PageToken From an earlier answer; empty: the beginning. A page may have fewer tokens
+	// than were asked for, and not be the last.
 	PageToken *string `form:"page_token,omitempty" json:"page_token,omitempty"`
+
+	// Filter "field=value", several joined by " AND ": account_id, kind (agent, api, user),
+	// role (agent, read-only, operator, admin), subject.
+	Filter *string `form:"filter,omitempty" json:"filter,omitempty"`
 }
 
 // TokenServiceDeleteTokenParams defines parameters for TokenServiceDeleteToken.
@@ -2304,6 +2313,18 @@ func NewAccountServiceListAccountsRequest(server string, params *AccountServiceL
 
 		}
 
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -3371,6 +3392,18 @@ func NewTokenServiceListTokensRequest(server string, params *TokenServiceListTok
 		if params.PageToken != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "page_token", *params.PageToken, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Filter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "filter", *params.Filter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

@@ -47,7 +47,11 @@ func (s *AccountService) GetAccount(ctx context.Context, req *authv1.GetAccountR
 
 // ListAccounts answers a page of accounts.
 func (s *AccountService) ListAccounts(ctx context.Context, req *authv1.ListAccountsRequest) (*authv1.ListAccountsResponse, error) {
-	accounts, next, err := s.accounts.List(ctx, principal.From(ctx), req.GetPageToken(), int(req.GetPageSize()))
+	wanted, err := accountFilter(req.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	accounts, next, err := s.accounts.List(ctx, principal.From(ctx), wanted, req.GetPageToken(), int(req.GetPageSize()))
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,11 @@ func (s *TokenService) GetToken(ctx context.Context, req *authv1.GetTokenRequest
 
 // ListTokens answers a page of tokens.
 func (s *TokenService) ListTokens(ctx context.Context, req *authv1.ListTokensRequest) (*authv1.ListTokensResponse, error) {
-	tokens, next, err := s.tokens.List(ctx, principal.From(ctx), req.GetAccountId(), req.GetPageToken(), int(req.GetPageSize()))
+	wanted, err := tokenFilter(req.GetFilter(), req.GetAccountId())
+	if err != nil {
+		return nil, err
+	}
+	tokens, next, err := s.tokens.List(ctx, principal.From(ctx), wanted, req.GetPageToken(), int(req.GetPageSize()))
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (m *Accounts) Get(ctx context.Context, by principal.Principal, id string) (
 
 // List returns a page of the accounts that the caller sees, by id, and what to
 // ask for the next one with; empty: the end.
-func (m *Accounts) List(ctx context.Context, by principal.Principal, page string, size int) ([]Account, string, error) {
+func (m *Accounts) List(ctx context.Context, by principal.Principal, filter AccountFilter, page string, size int) ([]Account, string, error) {
 	if page != "" && checkAccountID("page_token", page) != nil {
 		return nil, "", errPageToken
 	}
@@ -75,16 +75,18 @@ func (m *Accounts) List(ctx context.Context, by principal.Principal, page string
 	}
 	if by.Role != principal.Admin {
 		own, err := m.Get(ctx, by, by.Account)
-		return []Account{own}, "", err
+		if err != nil || !filter.matches(own) {
+			return nil, "", err
+		}
+		return []Account{own}, "", nil
 	}
-	accounts, err := m.store.Accounts(ctx, page, size+1)
+	accounts, next, err := matching(size, page, filter.matches, func(a Account) string { return a.ID }, func(after string, limit int) ([]Account, error) {
+		return m.store.Accounts(ctx, after, limit)
+	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list accounts: %w", err)
 	}
-	if len(accounts) <= size {
-		return accounts, "", nil
-	}
-	return accounts[:size], accounts[size-1].ID, nil
+	return accounts, next, nil
 }
 
 // AccountChange is what is to become of an account; nil leaves as it is.

@@ -83,10 +83,10 @@ func TestOthersAccountsDoNotExist(t *testing.T) {
 	if _, err := o.accounts.Get(t.Context(), mine, "team-b"); !errors.Is(err, identity.ErrAccountNotFound) {
 		t.Errorf("the other one: %v", err)
 	}
-	if list, _, err := o.accounts.List(t.Context(), mine, "", 0); err != nil || len(list) != 1 || list[0].ID != "team-a" {
+	if list, _, err := o.accounts.List(t.Context(), mine, identity.AccountFilter{}, "", 0); err != nil || len(list) != 1 || list[0].ID != "team-a" {
 		t.Errorf("the list is %v, %v", list, err)
 	}
-	if list, next, err := o.accounts.List(t.Context(), admin.Principal, "", 1); err != nil || len(list) != 1 || next != "team-a" {
+	if list, next, err := o.accounts.List(t.Context(), admin.Principal, identity.AccountFilter{}, "", 1); err != nil || len(list) != 1 || next != "team-a" {
 		t.Errorf("an administrator's first page is %v, %q, %v", list, next, err)
 	}
 }
@@ -131,7 +131,7 @@ func TestAnAccountInUseIsDeletedOnlyByForce(t *testing.T) {
 	if _, err := o.Validate(t.Context(), presented(authtoken)); !errors.Is(err, identity.ErrTokenInvalid) {
 		t.Errorf("a token of the deleted account: %v", err)
 	}
-	if list, _, err := o.tokens.List(t.Context(), admin.Principal, "team-a", "", 0); err != nil || len(list) != 0 {
+	if list, _, err := o.tokens.List(t.Context(), admin.Principal, identity.TokenFilter{Account: "team-a"}, "", 0); err != nil || len(list) != 0 {
 		t.Errorf("its tokens are %v, %v", list, err)
 	}
 	if _, _, err := o.tokens.Create(t.Context(), of("team-a", principal.Operator), identity.NewToken{}); !errors.Is(err, identity.ErrAccountNotFound) {

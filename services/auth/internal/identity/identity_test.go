@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -75,12 +76,12 @@ func TestCreateRefusesWhatIsMalformed(t *testing.T) {
 func TestListRefusesWhatIsMalformed(t *testing.T) {
 	t.Parallel()
 	tokens := identity.NewTokens(storetest.NewMemory(), time.Now)
-	_, _, err := tokens.List(t.Context(), admin.Principal, "a/b", "", 0)
+	_, _, err := tokens.List(t.Context(), admin.Principal, identity.TokenFilter{Account: "a/b"}, "", 0)
 	wantField(t, err, "account_id")
-	_, _, err = tokens.List(t.Context(), admin.Principal, "", "../keys", 0)
+	_, _, err = tokens.List(t.Context(), admin.Principal, identity.TokenFilter{Account: ""}, "../keys", 0)
 	wantField(t, err, "page_token")
 	for _, size := range []int{-1, 1001} {
-		_, _, err = tokens.List(t.Context(), admin.Principal, "", "", size)
+		_, _, err = tokens.List(t.Context(), admin.Principal, identity.TokenFilter{Account: ""}, "", size)
 		wantField(t, err, "page_size")
 	}
 	_, err = tokens.Revoke(t.Context(), admin, "../keys")
@@ -98,7 +99,7 @@ func TestListPages(t *testing.T) {
 	seen := map[string]bool{}
 	pages := 0
 	for page := ""; ; pages++ {
-		list, next, err := tokens.List(t.Context(), admin.Principal, "", page, 2)
+		list, next, err := tokens.List(t.Context(), admin.Principal, identity.TokenFilter{Account: ""}, page, 2)
 		if err != nil || len(list) > 2 || pages > 3 {
 			t.Fatalf("page %d: %d tokens, %v", pages, len(list), err)
 		}
@@ -150,4 +151,40 @@ func FuzzParseAuthtoken(f *testing.F) {
 			t.Fatalf("%q read as id %q", s, got.ID)
 		}
 	})
+}
+
+// A filter that few match makes pages that are not full, and misses nothing.
+func TestListsAreFiltered(t *testing.T) {
+	t.Parallel()
+	store := storetest.NewMemory()
+	tokens := identity.NewTokens(store, time.Now)
+	for i := range 50 {
+		n := identity.NewToken{ID: fmt.Sprintf("t%02d", i)}
+		if i%25 == 24 {
+			n.Kind, n.Role = identity.APIKey, principal.ReadOnly
+		}
+		if _, _, err := tokens.Create(t.Context(), admin, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var seen []string
+	calls := 0
+	for page := ""; ; calls++ {
+		list, next, err := tokens.List(t.Context(), admin.Principal, identity.TokenFilter{Kind: identity.APIKey, HasKind: true, Role: principal.ReadOnly}, page, 1)
+		if err != nil || calls > 10 {
+			t.Fatal(calls, err)
+		}
+		for _, x := range list {
+			seen = append(seen, x.ID)
+		}
+		if page = next; page == "" {
+			break
+		}
+	}
+	if fmt.Sprint(seen) != "[t24 t49]" {
+		t.Errorf("seen %v in %d calls", seen, calls)
+	}
+	if list, _, err := tokens.List(t.Context(), admin.Principal, identity.TokenFilter{HasKind: true}, "", 100); err != nil || len(list) != 48 {
+		t.Errorf("authtokens: %d, %v", len(list), err)
+	}
 }

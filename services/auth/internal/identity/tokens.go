@@ -184,8 +184,9 @@ func (t *Tokens) Get(ctx context.Context, by principal.Principal, id string) (To
 
 // List returns a page of tokens, in the order of their ids, and what to ask for
 // the next one with; empty: the end. An empty account means all that the caller
-// sees.
-func (t *Tokens) List(ctx context.Context, by principal.Principal, account, page string, size int) ([]Token, string, error) {
+// sees. A page of a filtered list may have fewer, and not be the last.
+func (t *Tokens) List(ctx context.Context, by principal.Principal, filter TokenFilter, page string, size int) ([]Token, string, error) {
+	account := filter.Account
 	if account != "" {
 		if err := checkAccountID("account_id", account); err != nil {
 			return nil, "", err
@@ -201,14 +202,11 @@ func (t *Tokens) List(ctx context.Context, by principal.Principal, account, page
 	if size, err = pageSize(size); err != nil {
 		return nil, "", err
 	}
-	tokens, err := t.store.Tokens(ctx, account, page, size+1)
+	tokens, next, err := matching(size, page, filter.matches, func(t Token) string { return t.ID }, func(after string, limit int) ([]Token, error) {
+		return t.store.Tokens(ctx, account, after, limit)
+	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list tokens: %w", err)
-	}
-	next := ""
-	if len(tokens) > size {
-		tokens = tokens[:size]
-		next = tokens[size-1].ID
 	}
 	return tokens, next, t.addUses(ctx, tokens)
 }

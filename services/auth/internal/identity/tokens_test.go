@@ -58,10 +58,10 @@ func TestAnotherAccountsTokensDoNotExist(t *testing.T) {
 	if _, err := tokens.Revoke(t.Context(), operator, "of-team-b"); !errors.Is(err, identity.ErrTokenNotFound) {
 		t.Errorf("revoke: %v", err)
 	}
-	if list, _, err := tokens.List(t.Context(), operator.Principal, "", "", 0); err != nil || len(list) != 1 || list[0].ID != "of-team-a" {
+	if list, _, err := tokens.List(t.Context(), operator.Principal, identity.TokenFilter{Account: ""}, "", 0); err != nil || len(list) != 1 || list[0].ID != "of-team-a" {
 		t.Errorf("an operator's list is %v, %v", list, err)
 	}
-	if _, _, err := tokens.List(t.Context(), operator.Principal, "team-b", "", 0); !errors.Is(err, principal.ErrForeign) {
+	if _, _, err := tokens.List(t.Context(), operator.Principal, identity.TokenFilter{Account: "team-b"}, "", 0); !errors.Is(err, principal.ErrForeign) {
 		t.Errorf("the other account's list: %v", err)
 	}
 	if _, _, err := tokens.Create(t.Context(), operator, identity.NewToken{AccountID: "team-b"}); !errors.Is(err, principal.ErrForeign) {
@@ -70,7 +70,7 @@ func TestAnotherAccountsTokensDoNotExist(t *testing.T) {
 	if token, _, err := tokens.Create(t.Context(), operator, identity.NewToken{}); err != nil || token.AccountID != "team-a" {
 		t.Errorf("a token of no named account is %+v, %v", token, err)
 	}
-	if list, _, err := tokens.List(t.Context(), admin.Principal, "", "", 0); err != nil || len(list) != 3 {
+	if list, _, err := tokens.List(t.Context(), admin.Principal, identity.TokenFilter{Account: ""}, "", 0); err != nil || len(list) != 3 {
 		t.Errorf("an administrator's list has %d, %v", len(list), err)
 	}
 }

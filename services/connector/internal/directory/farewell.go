@@ -33,6 +33,19 @@ func (c *Client) EndSession(s *session.Session, reason session.Reason) {
 	})
 }
 
+// Ended has it written down who has ended a session, behind its end.
+func (c *Client) Ended(s *session.Session, by session.Ender) {
+	c.say(s, func(ctx context.Context) error {
+		_, err := c.names.EndSession(ctx, &registryv1.EndSessionRequest{
+			NodeId: c.node.ID, SessionId: s.ID, Reason: reasonToWire(session.Deleted),
+			EndedBy: &registryv1.SessionEnder{
+				Actor: by.Actor, Address: by.Address, TraceId: by.Trace, AccountId: s.Account, AgentId: s.Agent,
+			},
+		})
+		return err
+	})
+}
+
 // endAgain repeats the end of a session that left while something was attached to
 // it: the attachment may have come after the end.
 func (c *Client) endAgain(s *session.Session) {

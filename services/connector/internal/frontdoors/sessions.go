@@ -8,11 +8,13 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
 	"github.com/dialback/dialback/internal/errs"
 	"github.com/dialback/dialback/internal/principal"
+	"github.com/dialback/dialback/internal/rpc"
 	"github.com/dialback/dialback/services/connector/internal/session"
 )
 
@@ -25,12 +27,14 @@ type Sessions struct {
 	connectorv1.UnimplementedSessionServiceServer
 	table *session.Table
 	node  string
+	ended func(*session.Session, session.Ender)
 	log   *slog.Logger
 }
 
-// NewSessions returns the service of the connector with a node id.
-func NewSessions(table *session.Table, node string, log *slog.Logger) *Sessions {
-	return &Sessions{table: table, node: node, log: log}
+// NewSessions returns the service of the connector with a node id. ended is told
+// of each session that a user has ended.
+func NewSessions(table *session.Table, node string, ended func(*session.Session, session.Ender), log *slog.Logger) *Sessions {
+	return &Sessions{table: table, node: node, ended: ended, log: log}
 }
 
 // ListSessions implements connectorv1.SessionServiceServer.
@@ -67,8 +71,13 @@ func (s *Sessions) CloseSession(ctx context.Context, req *connectorv1.CloseSessi
 	if err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "a session is closed on demand", "session", one.ID, "agent", one.Agent, "actor", principal.From(ctx).Actor)
+	by := session.Ender{Actor: principal.From(ctx).Actor, Address: rpc.ClientAddress(ctx)}
+	if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
+		by.Trace = sc.TraceID().String()
+	}
+	s.log.InfoContext(ctx, "a session is closed on demand", "session", one.ID, "agent", one.Agent, "actor", by.Actor)
 	s.table.End(one, session.Deleted, session.ErrClosed)
+	s.ended(one, by)
 	return &connectorv1.CloseSessionResponse{}, nil
 }
 

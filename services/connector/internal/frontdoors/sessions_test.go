@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
 	"github.com/dialback/dialback/internal/errs"
@@ -35,7 +38,7 @@ func open(t *testing.T, table *session.Table, account, agent, hostname string) *
 func TestUsersSeeTheSessionsOfTheirAccount(t *testing.T) {
 	t.Parallel()
 	table := session.NewTable(10, func(*session.Session, session.Reason) {})
-	service := frontdoors.NewSessions(table, "c1", slog.New(slog.DiscardHandler))
+	service := frontdoors.NewSessions(table, "c1", func(*session.Session, session.Ender) {}, slog.New(slog.DiscardHandler))
 	mine, theirs := open(t, table, "acme", "a1", "web.test"), open(t, table, "other", "a2", "api2.test")
 	list := func(ctx context.Context, q *connectorv1.ListSessionsRequest) (ids []string) {
 		t.Helper()
@@ -76,18 +79,25 @@ func TestUsersSeeTheSessionsOfTheirAccount(t *testing.T) {
 func TestAClosedSessionTellsItsAgentToComeBack(t *testing.T) {
 	t.Parallel()
 	table := session.NewTable(10, func(*session.Session, session.Reason) {})
-	service := frontdoors.NewSessions(table, "c1", slog.New(slog.DiscardHandler))
+	var enders []string
+	service := frontdoors.NewSessions(table, "c1", func(s *session.Session, by session.Ender) {
+		enders = append(enders, s.Agent+" by "+by.Actor+" in "+by.Trace)
+	}, slog.New(slog.DiscardHandler))
 	s := open(t, table, "acme", "a1", "web.test")
 	stranger := as(t.Context(), "other", principal.Operator)
 	if _, err := service.CloseSession(stranger, &connectorv1.CloseSessionRequest{Id: s.ID}); err == nil || table.Get(s.ID) == nil {
 		t.Fatalf("a stranger closes it: %v", err)
 	}
-	if _, err := service.CloseSession(as(t.Context(), "acme", principal.Operator), &connectorv1.CloseSessionRequest{Id: s.ID}); err != nil {
+	traced := trace.ContextWithSpanContext(as(t.Context(), "acme", principal.Operator), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}}))
+	if _, err := service.CloseSession(traced, &connectorv1.CloseSessionRequest{Id: s.ID}); err != nil {
 		t.Fatal(err)
 	}
 	<-s.Done()
 	reason, cause := s.End()
 	if e, _ := errs.From(cause); reason != session.Deleted || e == nil || e.RetryAfter() == 0 {
 		t.Errorf("ended as %v: %v", reason, cause)
+	}
+	if want := "a1 by token:t in 01" + strings.Repeat("0", 30); len(enders) != 1 || enders[0] != want {
+		t.Errorf("ended by %q, want %q", enders, want)
 	}
 }

@@ -63,6 +63,9 @@ type Assertion struct {
 	Expires time.Time
 }
 
+// Ender is who has ended a session: a user, by name and address, in a trace.
+type Ender struct{ Actor, Address, Trace string }
+
 // Session is one authenticated control stream.
 type Session struct {
 	// ID is 32 hexadecimal digits, random: who knows it was told it.

@@ -35,7 +35,11 @@ func (codec) Marshal(v any) ([]byte, error) {
 
 // Unmarshal implements runtime.Marshaler.
 func (codec) Unmarshal(data []byte, v any) error {
-	return explained(data, (&runtime.JSONPb{UnmarshalOptions: read}).Unmarshal(data, v))
+	err := (&runtime.JSONPb{UnmarshalOptions: read}).Unmarshal(data, v)
+	if err == nil && !json.Valid(data) { // the library reads one value and leaves the rest
+		err = errors.New("more than one value")
+	}
+	return explained(data, err)
 }
 
 // NewDecoder implements runtime.Marshaler.

@@ -33,6 +33,7 @@ func refusal(status int, message string) statusError {
 var (
 	errInternal  = rpc.ErrInternal
 	errTooLarge  = refusal(http.StatusRequestEntityTooLarge, "the request's body is larger than 1 MiB")
+	errHead      = refusal(http.StatusRequestHeaderFieldsTooLarge, "the request's line and header are too large")
 	errMediaType = refusal(http.StatusUnsupportedMediaType, "the request's body is to be JSON: Content-Type: application/json")
 	errRate      = errs.New(errs.ResourceExhausted, errs.ReasonRateLimited, "too many requests from this address; retry later")
 	errNoPath    = errs.New(errs.NotFound, errs.ReasonNotFound, "there is nothing at this path; GET /v1/openapi.json lists what there is")

@@ -38,6 +38,9 @@ type Config struct {
 	// Rate is how many requests one address may make a second; in a burst twice
 	// as many.
 	Rate int
+	// MaxHead bounds a request's line and header, in bytes. The server in front
+	// must take a bit more, for it has no answer of this form.
+	MaxHead int
 }
 
 // Deps is what a gateway works with; all must be set.
@@ -110,6 +113,10 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 		writeError(ctx, w, errRate.WithRetry(wait))
 		return
 	}
+	if headOf(r) > g.cfg.MaxHead {
+		writeError(ctx, w, errHead)
+		return
+	}
 	if r.URL.Path == "/v1/openapi.json" && r.Method == http.MethodGet {
 		pattern(ctx, "/v1/openapi.json")
 		w.Header().Set("Content-Type", "application/json")
@@ -132,6 +139,17 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 	own, cancel := context.WithTimeout(own, callTimeout)
 	defer cancel()
 	g.mux.ServeHTTP(w, clean.WithContext(own))
+}
+
+// headOf is about how many bytes a request's line and header were.
+func headOf(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			n += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return n
 }
 
 // plain returns the request with nothing of it left but what the mux works

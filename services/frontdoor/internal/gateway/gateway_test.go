@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/metadata"
 
+	authv1 "github.com/dialback/dialback/api/gen/dialback/auth/v1"
 	connectorv1 "github.com/dialback/dialback/api/gen/dialback/connector/v1"
 	frontdoorv1 "github.com/dialback/dialback/api/gen/dialback/frontdoor/v1"
 	"github.com/dialback/dialback/internal/errs"
@@ -33,6 +34,7 @@ type backend struct {
 	frontdoorv1.UnimplementedSessionServiceServer
 	frontdoorv1.UnimplementedExplainServiceServer
 	frontdoorv1.UnimplementedEventServiceServer
+	authv1.UnimplementedTokenServiceServer
 
 	calls  chan metadata.MD
 	answer func(ctx context.Context) error
@@ -64,7 +66,17 @@ var everything = rpc.Methods{Internal: map[string][]string{
 	frontdoorv1.SessionService_CloseSession_FullMethodName: {rpc.RoleAnyone},
 	frontdoorv1.ExplainService_Explain_FullMethodName:      {rpc.RoleAnyone},
 	frontdoorv1.EventService_WatchEvents_FullMethodName:    {rpc.RoleAnyone},
+	authv1.TokenService_CreateToken_FullMethodName:         {rpc.RoleAnyone},
+	authv1.TokenService_GetToken_FullMethodName:            {rpc.RoleAnyone},
+	authv1.TokenService_ListTokens_FullMethodName:          {rpc.RoleAnyone},
+	authv1.TokenService_UpdateToken_FullMethodName:         {rpc.RoleAnyone},
+	authv1.TokenService_RotateToken_FullMethodName:         {rpc.RoleAnyone},
+	authv1.TokenService_RevokeToken_FullMethodName:         {rpc.RoleAnyone},
+	authv1.TokenService_DeleteToken_FullMethodName:         {rpc.RoleAnyone},
 }}
+
+// maxHead is what a request's head may have.
+const maxHead = 16 << 10
 
 // rig is a gateway in front of a backend.
 type rig struct {
@@ -82,6 +94,7 @@ func start(t *testing.T, change func(*gateway.Config)) *rig {
 	frontdoorv1.RegisterSessionServiceServer(server, r.backend)
 	frontdoorv1.RegisterExplainServiceServer(server, r.backend)
 	frontdoorv1.RegisterEventServiceServer(server, r.backend)
+	authv1.RegisterTokenServiceServer(server, r.backend)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(mem) }()
 	conn, err := rpc.Dial(rpc.ClientConfig{Target: "frontdoor", Dialer: mem.Dial})
@@ -92,7 +105,7 @@ func start(t *testing.T, change func(*gateway.Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := gateway.Config{Rate: 1000}
+	cfg := gateway.Config{Rate: 1000, MaxHead: maxHead}
 	if change != nil {
 		change(&cfg)
 	}
@@ -213,6 +226,14 @@ func TestBadRequestsGetClearErrors(t *testing.T) {
 		"another method":                 {method: "POST", path: "/v1/sessions", status: 405, message: "POST is not for this path"},
 		"CORS is closed":                 {method: "OPTIONS", path: "/v1/sessions", status: 405, message: "OPTIONS"},
 		"too large a body":               {method: "POST", path: "/v1/sessions", body: strings.Repeat("x", 1<<20+1), header: jsonType, status: 413, message: "1 MiB"},
+		"too large a head":               {method: "GET", path: "/v1/sessions", header: http.Header{"X-Junk": {strings.Repeat("x", maxHead)}}, status: 431, message: "too large"},
+		"too large a path":               {method: "GET", path: "/v1/sessions?filter=" + strings.Repeat("x", maxHead), status: 431, message: "too large"},
+		"malformed JSON":                 {method: "POST", path: "/v1/tokens", body: `{"id":`, header: jsonType, status: 400, message: "malformed JSON at line 1, column 6"},
+		"no JSON at all":                 {method: "POST", path: "/v1/tokens", body: "id=x", header: jsonType, status: 400, message: "invalid"},
+		"two of JSON":                    {method: "POST", path: "/v1/tokens", body: `{} {}`, header: jsonType, status: 400, message: "malformed JSON at line 1, column 4"},
+		"an unknown field":               {method: "POST", path: "/v1/tokens", body: `{"colour":"red"}`, header: jsonType, status: 400, message: `unknown field "colour"`, field: "colour"},
+		"a value of another type":        {method: "POST", path: "/v1/tokens", body: `{"grants":7}`, header: jsonType, status: 400, message: "line 1:11"},
+		"an enum's value that is none":   {method: "POST", path: "/v1/tokens", body: `{"kind":"CAT"}`, header: jsonType, status: 400, message: "kind", field: "kind"},
 		"a body that is a form":          {method: "POST", path: "/v1/sessions", body: "a=b", header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, status: 415, message: "application/json"},
 		"an unknown parameter":           {method: "GET", path: "/v1/sessions?fliter=x", status: 400, message: `unknown field "fliter"`, field: "fliter"},
 		"a parameter that is no number":  {method: "GET", path: "/v1/sessions?page_size=many", status: 400, message: "page_size"},
@@ -229,17 +250,35 @@ func TestBadRequestsGetClearErrors(t *testing.T) {
 			var p struct {
 				Code, Reason, Message string
 				Fields                []struct{ Field, Description string }
+				TraceID               string `json:"trace_id"`
 			}
 			if err := json.Unmarshal(body, &p); err != nil || res.Header.Get("Content-Type") != "application/json" {
 				t.Fatalf("not our JSON: %s %s", res.Status, body)
 			}
-			if res.StatusCode != c.status || p.Code == "" || p.Reason == "" || !strings.Contains(p.Message, c.message) {
+			if res.StatusCode != c.status || p.Code == "" || p.Reason == "" || len(p.TraceID) != 32 || !strings.Contains(p.Message, c.message) {
 				t.Errorf("%s %s", res.Status, body)
 			}
 			if c.field != "" && (len(p.Fields) != 1 || p.Fields[0].Field != c.field || p.Fields[0].Description == "") {
 				t.Errorf("fields: %s", body)
 			}
 		})
+	}
+}
+
+func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	for path, want := range map[string]string{
+		"/v1/sessions": "GET", "/v1/sessions/x": "DELETE, GET", "/v1/tokens": "GET, POST", "/v1/tokens/x": "DELETE, GET, PATCH",
+		"/v1/tokens/x:rotate": "POST", "/v1/tunnels/tcp:20017": "DELETE, GET",
+	} {
+		res, body := r.do(http.MethodPut, path, "", nil)
+		if res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != want {
+			t.Errorf("%s: %s, Allow %q, want %q: %s", path, res.Status, res.Header.Get("Allow"), want, body)
+		}
+	}
+	if res, _ := r.do(http.MethodPut, "/v1/nothing", "", nil); res.StatusCode != http.StatusNotFound || res.Header.Get("Allow") != "" {
+		t.Errorf("nothing: %s, Allow %q", res.Status, res.Header.Get("Allow"))
 	}
 }
 

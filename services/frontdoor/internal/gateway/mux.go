@@ -49,7 +49,11 @@ func newMux(d Deps) (*runtime.ServeMux, error) {
 			writeError(ctx, w, err)
 		}),
 		runtime.WithRoutingErrorHandler(func(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, status int) {
-			writeError(ctx, w, routingError(r, status))
+			err := routingError(r, status)
+			if methods := allowed(r.URL.Path); methods != "" && status == http.StatusMethodNotAllowed {
+				w.Header().Set("Allow", methods)
+			}
+			writeError(ctx, w, err)
 		}),
 		// Neither direction passes headers on: what services need is in carrier, what
 		// clients need is in the answer.

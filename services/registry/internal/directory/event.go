@@ -26,6 +26,7 @@ const (
 	KindTunnel      = "tunnel"
 	KindReservation = "reservation"
 	KindNode        = "node"
+	KindSession     = "session"
 )
 
 // systemActor is who did what nobody asked for.

@@ -9,6 +9,7 @@ import (
 
 	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/filter"
 	"github.com/dialback/dialback/services/registry/internal/directory"
 )
 
@@ -35,7 +36,7 @@ var kinds = map[string]directory.NodeKind{"connector": directory.Connector, "fro
 
 // ListNodes lists those that are alive by kind and id.
 func (s *Admin) ListNodes(ctx context.Context, req *registryv1.ListNodesRequest) (*registryv1.ListNodesResponse, error) {
-	wanted, err := parseFilter(req.GetFilter(), "kind")
+	wanted, err := filter.Parse(req.GetFilter(), "kind")
 	if err != nil {
 		return nil, err
 	}

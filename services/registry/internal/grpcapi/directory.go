@@ -100,8 +100,28 @@ func (s *Directory) EndSession(ctx context.Context, req *registryv1.EndSessionRe
 	if err := check(when(!isSessionID(req.GetSessionId()), "session_id", "want 1 to 64 letters, digits, hyphens and underscores")); err != nil {
 		return nil, err
 	}
-	if err := s.store.EndSession(ctx, req.GetNodeId(), req.GetSessionId(), directory.CloseReason(req.GetReason())); err != nil {
+	by := req.GetEndedBy()
+	if err := check(
+		when(len(by.GetActor()) > maxActor, "ended_by.actor", "too long"),
+		when(len(by.GetAddress()) > maxAddress, "ended_by.address", "too long"),
+		when(len(by.GetTraceId()) > maxTrace, "ended_by.trace_id", "too long"),
+		when(!isAccount(by.GetAccountId()), "ended_by.account_id", "want letters, digits, hyphens and underscores"),
+		when(!isAccount(by.GetAgentId()), "ended_by.agent_id", "want letters, digits, hyphens and underscores"),
+	); err != nil {
 		return nil, err
+	}
+	reason := directory.CloseReason(req.GetReason())
+	if err := s.store.EndSession(ctx, req.GetNodeId(), req.GetSessionId(), reason); err != nil {
+		return nil, err
+	}
+	if by != nil {
+		err := s.directory.NoteEnd(ctx, directory.SessionEnd{
+			Session: req.GetSessionId(), Account: by.GetAccountId(), Agent: by.GetAgentId(), Reason: reason,
+			By: directory.Source{Actor: by.GetActor(), Address: by.GetAddress(), Node: req.GetNodeId(), Trace: by.GetTraceId()},
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return &registryv1.EndSessionResponse{}, nil
 }

@@ -16,6 +16,8 @@ const (
 	maxMetadata        = 16
 	maxMetadataBytes   = 1 << 10
 	maxName            = 64
+	maxActor           = 1100 // "user:" and a person's name
+	maxTrace           = 32
 	maxAddress         = 262 // a hostname of 253, a colon, a port
 	maxAddresses       = 16
 	maxCapabilities    = 64

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/filter"
 	"github.com/dialback/dialback/services/registry/internal/directory"
 )
 
@@ -44,7 +45,7 @@ func (s *Reservations) GetReservation(ctx context.Context, req *registryv1.GetRe
 
 // ListReservations lists those that the caller sees.
 func (s *Reservations) ListReservations(ctx context.Context, req *registryv1.ListReservationsRequest) (*registryv1.ListReservationsResponse, error) {
-	wanted, err := parseFilter(req.GetFilter(), "account_id")
+	wanted, err := filter.Parse(req.GetFilter(), "account_id")
 	if err != nil {
 		return nil, err
 	}

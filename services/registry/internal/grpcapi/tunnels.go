@@ -9,6 +9,7 @@ import (
 	proxyv1 "github.com/dialback/dialback/api/gen/dialback/proxy/v1"
 	storagev1 "github.com/dialback/dialback/api/gen/dialback/registry/storage/v1"
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
+	"github.com/dialback/dialback/internal/filter"
 	"github.com/dialback/dialback/services/registry/internal/directory"
 )
 
@@ -95,8 +96,8 @@ var (
 )
 
 // tunnelFilter returns what a filter lets through, of what the caller sees.
-func tunnelFilter(ctx context.Context, filter string) (func(*registryv1.Claim) bool, error) {
-	wanted, err := parseFilter(filter, "account_id", "agent_id", "token_id", "protocol", "state")
+func tunnelFilter(ctx context.Context, text string) (func(*registryv1.Claim) bool, error) {
+	wanted, err := filter.Parse(text, "account_id", "agent_id", "token_id", "protocol", "state")
 	if err != nil {
 		return nil, err
 	}

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"slices"
 	"strconv"
-	"strings"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -45,24 +43,6 @@ func parsePageToken(token string) (string, error) {
 		return "", check(fault{"page_token", "want one of an earlier answer"})
 	}
 	return string(last), nil
-}
-
-// parseFilter reads "field=value AND field=value"; only these fields are known.
-func parseFilter(s string, known ...string) (map[string]string, error) {
-	wanted := map[string]string{}
-	if strings.TrimSpace(s) == "" {
-		return wanted, nil
-	}
-	for part := range strings.SplitSeq(s, " AND ") {
-		field, value, ok := strings.Cut(part, "=")
-		field, value = strings.TrimSpace(field), strings.Trim(strings.TrimSpace(value), `"`)
-		_, again := wanted[field]
-		if !ok || again || !slices.Contains(known, field) {
-			return nil, check(fault{"filter", "want field=value, with AND between several, each field once, of: " + strings.Join(known, ", ")})
-		}
-		wanted[field] = value
-	}
-	return wanted, nil
 }
 
 // An etag is a record's version.

@@ -1075,7 +1075,10 @@ type EndSessionRequest struct {
 	NodeId    string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// UNSPECIFIED: lost, the attachments' claims wait for the agent.
-	Reason        v12.CloseReason `protobuf:"varint,3,opt,name=reason,proto3,enum=dialback.agent.v1.CloseReason" json:"reason,omitempty"`
+	Reason v12.CloseReason `protobuf:"varint,3,opt,name=reason,proto3,enum=dialback.agent.v1.CloseReason" json:"reason,omitempty"`
+	// Who has ended it, if somebody has: an event is written of it, by a repeat of
+	// the call another one. It is the connector's word.
+	EndedBy       *SessionEnder `protobuf:"bytes,4,opt,name=ended_by,json=endedBy,proto3" json:"ended_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1131,6 +1134,92 @@ func (x *EndSessionRequest) GetReason() v12.CloseReason {
 	return v12.CloseReason(0)
 }
 
+func (x *EndSessionRequest) GetEndedBy() *SessionEnder {
+	if x != nil {
+		return x.EndedBy
+	}
+	return nil
+}
+
+// SessionEnder is who has ended a session, and whose it was.
+type SessionEnder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As events have it: "token:<id>", "user:<subject>", "admin:<name>".
+	Actor   string `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// 32 hexadecimal digits; empty: none.
+	TraceId       string `protobuf:"bytes,3,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	AccountId     string `protobuf:"bytes,4,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AgentId       string `protobuf:"bytes,5,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionEnder) Reset() {
+	*x = SessionEnder{}
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionEnder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionEnder) ProtoMessage() {}
+
+func (x *SessionEnder) ProtoReflect() protoreflect.Message {
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionEnder.ProtoReflect.Descriptor instead.
+func (*SessionEnder) Descriptor() ([]byte, []int) {
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SessionEnder) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *SessionEnder) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *SessionEnder) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *SessionEnder) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *SessionEnder) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
 type EndSessionResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1139,7 +1228,7 @@ type EndSessionResponse struct {
 
 func (x *EndSessionResponse) Reset() {
 	*x = EndSessionResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1240,7 @@ func (x *EndSessionResponse) String() string {
 func (*EndSessionResponse) ProtoMessage() {}
 
 func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[13]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1253,7 @@ func (x *EndSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{13}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{14}
 }
 
 type ReattachRequest struct {
@@ -1180,7 +1269,7 @@ type ReattachRequest struct {
 
 func (x *ReattachRequest) Reset() {
 	*x = ReattachRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1281,7 @@ func (x *ReattachRequest) String() string {
 func (*ReattachRequest) ProtoMessage() {}
 
 func (x *ReattachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[14]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1294,7 @@ func (x *ReattachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReattachRequest.ProtoReflect.Descriptor instead.
 func (*ReattachRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{14}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReattachRequest) GetNodeId() string {
@@ -1247,7 +1336,7 @@ type ReattachResponse struct {
 
 func (x *ReattachResponse) Reset() {
 	*x = ReattachResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1348,7 @@ func (x *ReattachResponse) String() string {
 func (*ReattachResponse) ProtoMessage() {}
 
 func (x *ReattachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[15]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1361,7 @@ func (x *ReattachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReattachResponse.ProtoReflect.Descriptor instead.
 func (*ReattachResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{15}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReattachResponse) GetSuperseded() []*Attachment {
@@ -1291,7 +1380,7 @@ type LookupRequest struct {
 
 func (x *LookupRequest) Reset() {
 	*x = LookupRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1392,7 @@ func (x *LookupRequest) String() string {
 func (*LookupRequest) ProtoMessage() {}
 
 func (x *LookupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[16]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1405,7 @@ func (x *LookupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupRequest.ProtoReflect.Descriptor instead.
 func (*LookupRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{16}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LookupRequest) GetHostname() string {
@@ -1337,7 +1426,7 @@ type LookupResponse struct {
 
 func (x *LookupResponse) Reset() {
 	*x = LookupResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1438,7 @@ func (x *LookupResponse) String() string {
 func (*LookupResponse) ProtoMessage() {}
 
 func (x *LookupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[17]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1451,7 @@ func (x *LookupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupResponse.ProtoReflect.Descriptor instead.
 func (*LookupResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{17}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LookupResponse) GetClaim() *Claim {
@@ -1429,7 +1518,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1530,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[18]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1543,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{18}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Claim) GetHostname() string {
@@ -1603,7 +1692,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1704,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[19]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1717,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{19}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Attachment) GetHostname() string {
@@ -1671,7 +1760,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +1772,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[20]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +1785,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{20}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Position) GetEpoch() uint64 {
@@ -1723,7 +1812,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1824,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[21]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1837,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{21}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRequest) GetAfter() *Position {
@@ -1775,7 +1864,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1876,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[22]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +1889,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{22}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchResponse) GetSnapshot() bool {
@@ -1843,7 +1932,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +1944,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[23]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +1957,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{23}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Change) GetChange() isChange_Change {
@@ -2001,7 +2090,7 @@ type AttachmentEnded struct {
 
 func (x *AttachmentEnded) Reset() {
 	*x = AttachmentEnded{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2102,7 @@ func (x *AttachmentEnded) String() string {
 func (*AttachmentEnded) ProtoMessage() {}
 
 func (x *AttachmentEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[24]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2115,7 @@ func (x *AttachmentEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachmentEnded.ProtoReflect.Descriptor instead.
 func (*AttachmentEnded) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{24}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AttachmentEnded) GetAttachment() *Attachment {
@@ -2053,7 +2142,7 @@ type NodeRemoved struct {
 
 func (x *NodeRemoved) Reset() {
 	*x = NodeRemoved{}
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[25]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2154,7 @@ func (x *NodeRemoved) String() string {
 func (*NodeRemoved) ProtoMessage() {}
 
 func (x *NodeRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_dialback_registry_v1_registry_proto_msgTypes[25]
+	mi := &file_dialback_registry_v1_registry_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2167,7 @@ func (x *NodeRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeRemoved.ProtoReflect.Descriptor instead.
 func (*NodeRemoved) Descriptor() ([]byte, []int) {
-	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{25}
+	return file_dialback_registry_v1_registry_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NodeRemoved) GetKind() NodeKind {
@@ -2169,12 +2258,20 @@ const file_dialback_registry_v1_registry_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\x0e2\x1e.dialback.agent.v1.CloseReasonR\x06reason\x12\x17\n" +
 	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12%\n" +
 	"\x0eclient_address\x18\x05 \x01(\tR\rclientAddress\"\x11\n" +
-	"\x0fReleaseResponse\"\x83\x01\n" +
+	"\x0fReleaseResponse\"\xc2\x01\n" +
 	"\x11EndSessionRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x126\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x1e.dialback.agent.v1.CloseReasonR\x06reason\"\x14\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1e.dialback.agent.v1.CloseReasonR\x06reason\x12=\n" +
+	"\bended_by\x18\x04 \x01(\v2\".dialback.registry.v1.SessionEnderR\aendedBy\"\x93\x01\n" +
+	"\fSessionEnder\x12\x14\n" +
+	"\x05actor\x18\x01 \x01(\tR\x05actor\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x19\n" +
+	"\btrace_id\x18\x03 \x01(\tR\atraceId\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x04 \x01(\tR\taccountId\x12\x19\n" +
+	"\bagent_id\x18\x05 \x01(\tR\aagentId\"\x14\n" +
 	"\x12EndSessionResponse\"\xaf\x01\n" +
 	"\x0fReattachRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\"\n" +
@@ -2296,7 +2393,7 @@ func file_dialback_registry_v1_registry_proto_rawDescGZIP() []byte {
 }
 
 var file_dialback_registry_v1_registry_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_dialback_registry_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_dialback_registry_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_dialback_registry_v1_registry_proto_goTypes = []any{
 	(NodeKind)(0),                  // 0: dialback.registry.v1.NodeKind
 	(NodeState)(0),                 // 1: dialback.registry.v1.NodeState
@@ -2314,86 +2411,88 @@ var file_dialback_registry_v1_registry_proto_goTypes = []any{
 	(*ReleaseRequest)(nil),         // 13: dialback.registry.v1.ReleaseRequest
 	(*ReleaseResponse)(nil),        // 14: dialback.registry.v1.ReleaseResponse
 	(*EndSessionRequest)(nil),      // 15: dialback.registry.v1.EndSessionRequest
-	(*EndSessionResponse)(nil),     // 16: dialback.registry.v1.EndSessionResponse
-	(*ReattachRequest)(nil),        // 17: dialback.registry.v1.ReattachRequest
-	(*ReattachResponse)(nil),       // 18: dialback.registry.v1.ReattachResponse
-	(*LookupRequest)(nil),          // 19: dialback.registry.v1.LookupRequest
-	(*LookupResponse)(nil),         // 20: dialback.registry.v1.LookupResponse
-	(*Claim)(nil),                  // 21: dialback.registry.v1.Claim
-	(*Attachment)(nil),             // 22: dialback.registry.v1.Attachment
-	(*Position)(nil),               // 23: dialback.registry.v1.Position
-	(*WatchRequest)(nil),           // 24: dialback.registry.v1.WatchRequest
-	(*WatchResponse)(nil),          // 25: dialback.registry.v1.WatchResponse
-	(*Change)(nil),                 // 26: dialback.registry.v1.Change
-	(*AttachmentEnded)(nil),        // 27: dialback.registry.v1.AttachmentEnded
-	(*NodeRemoved)(nil),            // 28: dialback.registry.v1.NodeRemoved
-	nil,                            // 29: dialback.registry.v1.BindRequest.MetadataEntry
-	nil,                            // 30: dialback.registry.v1.Claim.MetadataEntry
-	(*durationpb.Duration)(nil),    // 31: google.protobuf.Duration
-	(*v1.SignedAssertion)(nil),     // 32: dialback.auth.v1.SignedAssertion
-	(v11.Protocol)(0),              // 33: dialback.proxy.v1.Protocol
-	(v12.CloseReason)(0),           // 34: dialback.agent.v1.CloseReason
-	(*timestamppb.Timestamp)(nil),  // 35: google.protobuf.Timestamp
+	(*SessionEnder)(nil),           // 16: dialback.registry.v1.SessionEnder
+	(*EndSessionResponse)(nil),     // 17: dialback.registry.v1.EndSessionResponse
+	(*ReattachRequest)(nil),        // 18: dialback.registry.v1.ReattachRequest
+	(*ReattachResponse)(nil),       // 19: dialback.registry.v1.ReattachResponse
+	(*LookupRequest)(nil),          // 20: dialback.registry.v1.LookupRequest
+	(*LookupResponse)(nil),         // 21: dialback.registry.v1.LookupResponse
+	(*Claim)(nil),                  // 22: dialback.registry.v1.Claim
+	(*Attachment)(nil),             // 23: dialback.registry.v1.Attachment
+	(*Position)(nil),               // 24: dialback.registry.v1.Position
+	(*WatchRequest)(nil),           // 25: dialback.registry.v1.WatchRequest
+	(*WatchResponse)(nil),          // 26: dialback.registry.v1.WatchResponse
+	(*Change)(nil),                 // 27: dialback.registry.v1.Change
+	(*AttachmentEnded)(nil),        // 28: dialback.registry.v1.AttachmentEnded
+	(*NodeRemoved)(nil),            // 29: dialback.registry.v1.NodeRemoved
+	nil,                            // 30: dialback.registry.v1.BindRequest.MetadataEntry
+	nil,                            // 31: dialback.registry.v1.Claim.MetadataEntry
+	(*durationpb.Duration)(nil),    // 32: google.protobuf.Duration
+	(*v1.SignedAssertion)(nil),     // 33: dialback.auth.v1.SignedAssertion
+	(v11.Protocol)(0),              // 34: dialback.proxy.v1.Protocol
+	(v12.CloseReason)(0),           // 35: dialback.agent.v1.CloseReason
+	(*timestamppb.Timestamp)(nil),  // 36: google.protobuf.Timestamp
 }
 var file_dialback_registry_v1_registry_proto_depIdxs = []int32{
 	0,  // 0: dialback.registry.v1.Node.kind:type_name -> dialback.registry.v1.NodeKind
 	1,  // 1: dialback.registry.v1.Node.state:type_name -> dialback.registry.v1.NodeState
 	4,  // 2: dialback.registry.v1.Node.port_problems:type_name -> dialback.registry.v1.PortProblem
 	3,  // 3: dialback.registry.v1.RegisterNodeRequest.node:type_name -> dialback.registry.v1.Node
-	31, // 4: dialback.registry.v1.RegisterNodeResponse.lease_ttl:type_name -> google.protobuf.Duration
+	32, // 4: dialback.registry.v1.RegisterNodeResponse.lease_ttl:type_name -> google.protobuf.Duration
 	1,  // 5: dialback.registry.v1.HeartbeatRequest.state:type_name -> dialback.registry.v1.NodeState
 	4,  // 6: dialback.registry.v1.HeartbeatRequest.port_problems:type_name -> dialback.registry.v1.PortProblem
-	31, // 7: dialback.registry.v1.HeartbeatResponse.lease_ttl:type_name -> google.protobuf.Duration
-	32, // 8: dialback.registry.v1.BindRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
-	33, // 9: dialback.registry.v1.BindRequest.protocol:type_name -> dialback.proxy.v1.Protocol
-	29, // 10: dialback.registry.v1.BindRequest.metadata:type_name -> dialback.registry.v1.BindRequest.MetadataEntry
-	32, // 11: dialback.registry.v1.ReleaseRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
-	34, // 12: dialback.registry.v1.ReleaseRequest.reason:type_name -> dialback.agent.v1.CloseReason
-	34, // 13: dialback.registry.v1.EndSessionRequest.reason:type_name -> dialback.agent.v1.CloseReason
-	22, // 14: dialback.registry.v1.ReattachRequest.attachments:type_name -> dialback.registry.v1.Attachment
-	22, // 15: dialback.registry.v1.ReattachResponse.superseded:type_name -> dialback.registry.v1.Attachment
-	21, // 16: dialback.registry.v1.LookupResponse.claim:type_name -> dialback.registry.v1.Claim
-	22, // 17: dialback.registry.v1.LookupResponse.attachments:type_name -> dialback.registry.v1.Attachment
-	23, // 18: dialback.registry.v1.LookupResponse.position:type_name -> dialback.registry.v1.Position
-	2,  // 19: dialback.registry.v1.Claim.state:type_name -> dialback.registry.v1.ClaimState
-	33, // 20: dialback.registry.v1.Claim.protocol:type_name -> dialback.proxy.v1.Protocol
-	35, // 21: dialback.registry.v1.Claim.create_time:type_name -> google.protobuf.Timestamp
-	30, // 22: dialback.registry.v1.Claim.metadata:type_name -> dialback.registry.v1.Claim.MetadataEntry
-	23, // 23: dialback.registry.v1.WatchRequest.after:type_name -> dialback.registry.v1.Position
-	26, // 24: dialback.registry.v1.WatchResponse.changes:type_name -> dialback.registry.v1.Change
-	23, // 25: dialback.registry.v1.WatchResponse.position:type_name -> dialback.registry.v1.Position
-	21, // 26: dialback.registry.v1.Change.claim:type_name -> dialback.registry.v1.Claim
-	22, // 27: dialback.registry.v1.Change.attachment:type_name -> dialback.registry.v1.Attachment
-	27, // 28: dialback.registry.v1.Change.attachment_ended:type_name -> dialback.registry.v1.AttachmentEnded
-	22, // 29: dialback.registry.v1.Change.attachment_vanished:type_name -> dialback.registry.v1.Attachment
-	3,  // 30: dialback.registry.v1.Change.node:type_name -> dialback.registry.v1.Node
-	28, // 31: dialback.registry.v1.Change.node_removed:type_name -> dialback.registry.v1.NodeRemoved
-	22, // 32: dialback.registry.v1.AttachmentEnded.attachment:type_name -> dialback.registry.v1.Attachment
-	34, // 33: dialback.registry.v1.AttachmentEnded.reason:type_name -> dialback.agent.v1.CloseReason
-	0,  // 34: dialback.registry.v1.NodeRemoved.kind:type_name -> dialback.registry.v1.NodeKind
-	5,  // 35: dialback.registry.v1.NodeService.RegisterNode:input_type -> dialback.registry.v1.RegisterNodeRequest
-	7,  // 36: dialback.registry.v1.NodeService.Heartbeat:input_type -> dialback.registry.v1.HeartbeatRequest
-	9,  // 37: dialback.registry.v1.NodeService.DeregisterNode:input_type -> dialback.registry.v1.DeregisterNodeRequest
-	11, // 38: dialback.registry.v1.DirectoryService.Bind:input_type -> dialback.registry.v1.BindRequest
-	13, // 39: dialback.registry.v1.DirectoryService.Release:input_type -> dialback.registry.v1.ReleaseRequest
-	15, // 40: dialback.registry.v1.DirectoryService.EndSession:input_type -> dialback.registry.v1.EndSessionRequest
-	17, // 41: dialback.registry.v1.DirectoryService.Reattach:input_type -> dialback.registry.v1.ReattachRequest
-	19, // 42: dialback.registry.v1.DirectoryService.Lookup:input_type -> dialback.registry.v1.LookupRequest
-	24, // 43: dialback.registry.v1.DirectoryService.Watch:input_type -> dialback.registry.v1.WatchRequest
-	6,  // 44: dialback.registry.v1.NodeService.RegisterNode:output_type -> dialback.registry.v1.RegisterNodeResponse
-	8,  // 45: dialback.registry.v1.NodeService.Heartbeat:output_type -> dialback.registry.v1.HeartbeatResponse
-	10, // 46: dialback.registry.v1.NodeService.DeregisterNode:output_type -> dialback.registry.v1.DeregisterNodeResponse
-	12, // 47: dialback.registry.v1.DirectoryService.Bind:output_type -> dialback.registry.v1.BindResponse
-	14, // 48: dialback.registry.v1.DirectoryService.Release:output_type -> dialback.registry.v1.ReleaseResponse
-	16, // 49: dialback.registry.v1.DirectoryService.EndSession:output_type -> dialback.registry.v1.EndSessionResponse
-	18, // 50: dialback.registry.v1.DirectoryService.Reattach:output_type -> dialback.registry.v1.ReattachResponse
-	20, // 51: dialback.registry.v1.DirectoryService.Lookup:output_type -> dialback.registry.v1.LookupResponse
-	25, // 52: dialback.registry.v1.DirectoryService.Watch:output_type -> dialback.registry.v1.WatchResponse
-	44, // [44:53] is the sub-list for method output_type
-	35, // [35:44] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	32, // 7: dialback.registry.v1.HeartbeatResponse.lease_ttl:type_name -> google.protobuf.Duration
+	33, // 8: dialback.registry.v1.BindRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
+	34, // 9: dialback.registry.v1.BindRequest.protocol:type_name -> dialback.proxy.v1.Protocol
+	30, // 10: dialback.registry.v1.BindRequest.metadata:type_name -> dialback.registry.v1.BindRequest.MetadataEntry
+	33, // 11: dialback.registry.v1.ReleaseRequest.assertion:type_name -> dialback.auth.v1.SignedAssertion
+	35, // 12: dialback.registry.v1.ReleaseRequest.reason:type_name -> dialback.agent.v1.CloseReason
+	35, // 13: dialback.registry.v1.EndSessionRequest.reason:type_name -> dialback.agent.v1.CloseReason
+	16, // 14: dialback.registry.v1.EndSessionRequest.ended_by:type_name -> dialback.registry.v1.SessionEnder
+	23, // 15: dialback.registry.v1.ReattachRequest.attachments:type_name -> dialback.registry.v1.Attachment
+	23, // 16: dialback.registry.v1.ReattachResponse.superseded:type_name -> dialback.registry.v1.Attachment
+	22, // 17: dialback.registry.v1.LookupResponse.claim:type_name -> dialback.registry.v1.Claim
+	23, // 18: dialback.registry.v1.LookupResponse.attachments:type_name -> dialback.registry.v1.Attachment
+	24, // 19: dialback.registry.v1.LookupResponse.position:type_name -> dialback.registry.v1.Position
+	2,  // 20: dialback.registry.v1.Claim.state:type_name -> dialback.registry.v1.ClaimState
+	34, // 21: dialback.registry.v1.Claim.protocol:type_name -> dialback.proxy.v1.Protocol
+	36, // 22: dialback.registry.v1.Claim.create_time:type_name -> google.protobuf.Timestamp
+	31, // 23: dialback.registry.v1.Claim.metadata:type_name -> dialback.registry.v1.Claim.MetadataEntry
+	24, // 24: dialback.registry.v1.WatchRequest.after:type_name -> dialback.registry.v1.Position
+	27, // 25: dialback.registry.v1.WatchResponse.changes:type_name -> dialback.registry.v1.Change
+	24, // 26: dialback.registry.v1.WatchResponse.position:type_name -> dialback.registry.v1.Position
+	22, // 27: dialback.registry.v1.Change.claim:type_name -> dialback.registry.v1.Claim
+	23, // 28: dialback.registry.v1.Change.attachment:type_name -> dialback.registry.v1.Attachment
+	28, // 29: dialback.registry.v1.Change.attachment_ended:type_name -> dialback.registry.v1.AttachmentEnded
+	23, // 30: dialback.registry.v1.Change.attachment_vanished:type_name -> dialback.registry.v1.Attachment
+	3,  // 31: dialback.registry.v1.Change.node:type_name -> dialback.registry.v1.Node
+	29, // 32: dialback.registry.v1.Change.node_removed:type_name -> dialback.registry.v1.NodeRemoved
+	23, // 33: dialback.registry.v1.AttachmentEnded.attachment:type_name -> dialback.registry.v1.Attachment
+	35, // 34: dialback.registry.v1.AttachmentEnded.reason:type_name -> dialback.agent.v1.CloseReason
+	0,  // 35: dialback.registry.v1.NodeRemoved.kind:type_name -> dialback.registry.v1.NodeKind
+	5,  // 36: dialback.registry.v1.NodeService.RegisterNode:input_type -> dialback.registry.v1.RegisterNodeRequest
+	7,  // 37: dialback.registry.v1.NodeService.Heartbeat:input_type -> dialback.registry.v1.HeartbeatRequest
+	9,  // 38: dialback.registry.v1.NodeService.DeregisterNode:input_type -> dialback.registry.v1.DeregisterNodeRequest
+	11, // 39: dialback.registry.v1.DirectoryService.Bind:input_type -> dialback.registry.v1.BindRequest
+	13, // 40: dialback.registry.v1.DirectoryService.Release:input_type -> dialback.registry.v1.ReleaseRequest
+	15, // 41: dialback.registry.v1.DirectoryService.EndSession:input_type -> dialback.registry.v1.EndSessionRequest
+	18, // 42: dialback.registry.v1.DirectoryService.Reattach:input_type -> dialback.registry.v1.ReattachRequest
+	20, // 43: dialback.registry.v1.DirectoryService.Lookup:input_type -> dialback.registry.v1.LookupRequest
+	25, // 44: dialback.registry.v1.DirectoryService.Watch:input_type -> dialback.registry.v1.WatchRequest
+	6,  // 45: dialback.registry.v1.NodeService.RegisterNode:output_type -> dialback.registry.v1.RegisterNodeResponse
+	8,  // 46: dialback.registry.v1.NodeService.Heartbeat:output_type -> dialback.registry.v1.HeartbeatResponse
+	10, // 47: dialback.registry.v1.NodeService.DeregisterNode:output_type -> dialback.registry.v1.DeregisterNodeResponse
+	12, // 48: dialback.registry.v1.DirectoryService.Bind:output_type -> dialback.registry.v1.BindResponse
+	14, // 49: dialback.registry.v1.DirectoryService.Release:output_type -> dialback.registry.v1.ReleaseResponse
+	17, // 50: dialback.registry.v1.DirectoryService.EndSession:output_type -> dialback.registry.v1.EndSessionResponse
+	19, // 51: dialback.registry.v1.DirectoryService.Reattach:output_type -> dialback.registry.v1.ReattachResponse
+	21, // 52: dialback.registry.v1.DirectoryService.Lookup:output_type -> dialback.registry.v1.LookupResponse
+	26, // 53: dialback.registry.v1.DirectoryService.Watch:output_type -> dialback.registry.v1.WatchResponse
+	45, // [45:54] is the sub-list for method output_type
+	36, // [36:45] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_dialback_registry_v1_registry_proto_init() }
@@ -2406,7 +2505,7 @@ func file_dialback_registry_v1_registry_proto_init() {
 		(*BindRequest_Subdomain)(nil),
 		(*BindRequest_RemotePort)(nil),
 	}
-	file_dialback_registry_v1_registry_proto_msgTypes[23].OneofWrappers = []any{
+	file_dialback_registry_v1_registry_proto_msgTypes[24].OneofWrappers = []any{
 		(*Change_Claim)(nil),
 		(*Change_ClaimRemoved)(nil),
 		(*Change_Attachment)(nil),
@@ -2421,7 +2520,7 @@ func file_dialback_registry_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dialback_registry_v1_registry_proto_rawDesc), len(file_dialback_registry_v1_registry_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
