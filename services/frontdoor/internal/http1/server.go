@@ -51,9 +51,13 @@ type Server struct {
 	spare atomic.Int32  // that wait for it
 }
 
-// maxSpare is how many goroutines wait for a connection to serve. A new one's stack
-// has to grow, step by step, to what serving takes; theirs have.
-const maxSpare = 64
+const (
+	// maxSpare is how many goroutines wait for a connection to serve, and spareFor how
+	// long. A new one's stack has to grow, step by step, to what serving takes; theirs
+	// have.
+	maxSpare = 64
+	spareFor = time.Second
+)
 
 // New returns a server.
 func New(cfg Config, deps Deps) *Server {
@@ -83,9 +87,13 @@ func (s *Server) await() (net.Conn, bool) {
 	if s.spare.Add(1) > maxSpare {
 		return nil, false
 	}
+	enough := time.NewTimer(spareFor)
+	defer enough.Stop()
 	select {
 	case c := <-s.next:
 		return c, true
+	case <-enough.C:
+		return nil, false
 	case <-s.closed:
 		return nil, false
 	}

@@ -269,3 +269,21 @@ func TestAStopHasAnEnd(t *testing.T) {
 	s.Close()
 	v.ended()
 }
+
+func TestNobodyWaitsForVisitorsForLong(t *testing.T) {
+	t.Parallel()
+	s, address := serve(t, testConfig, func(http.ResponseWriter, *http.Request) {})
+	for range 10 {
+		v := visit(t, address)
+		v.say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		v.hear(http.MethodGet)
+		v.ended()
+	}
+	// The last one is about to wait, or has waited where the machine is very busy.
+	for soon := time.Now().Add(2 * spareFor); s.spare.Load() == 0 && time.Now().Before(soon); {
+		runtime.Gosched()
+	}
+	for s.spare.Load() > 0 {
+		runtime.Gosched()
+	}
+}
