@@ -6,15 +6,10 @@ import (
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/dialback/dialback/services/registry/internal/directory"
 )
 
 const (
-	// lanes is how many shared transactions are on their way at once. While one is
-	// free a plan goes at once; what comes while none is shares the next.
-	lanes = 2
 	// suspectFor is how long a plan whose compare failed marks those of its name,
 	// agent and registration: they go alone.
 	suspectFor = 10 * time.Second
@@ -27,11 +22,10 @@ const (
 // answers, and that is dear. A plan that fails would fail all that it is with, so
 // what may fail goes alone, and no account has more than its share.
 type groups struct {
-	txn func(ctx context.Context, compares []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error)
+	txn     txnFunc
+	traffic *traffic[*member]
 
 	mu       sync.Mutex
-	waiting  line
-	running  int
 	suspects *recent[string]
 	proven   *recent[int64]
 }
@@ -43,14 +37,23 @@ type member struct {
 	outcome chan outcome // of one
 }
 
+func (m *member) account() string {
+	if t := m.plan.Tunnel; t != nil {
+		return t.Key.Account
+	}
+	return ""
+}
+
 type outcome struct {
 	revision int64
 	err      error
 	alone    bool // the batch failed, this member may not: it is to be tried alone
 }
 
-func newGroups(txn func(context.Context, []clientv3.Cmp, []clientv3.Op, []clientv3.Op) (*clientv3.TxnResponse, error)) *groups {
-	return &groups{txn: txn, suspects: newRecent[string](suspectFor), proven: newRecent[int64](provenFor)}
+func newGroups(txn txnFunc) *groups {
+	g := &groups{txn: txn, suspects: newRecent[string](suspectFor), proven: newRecent[int64](provenFor)}
+	g.traffic = &traffic[*member]{take: g.take}
+	return g
 }
 
 // takes holds for plans that may share: plain binds under a registration that was
@@ -109,46 +112,34 @@ func (g *groups) note(plan directory.Plan, err error) {
 // store's: what became of the plan is not known then.
 func (g *groups) commit(ctx context.Context, plan directory.Plan, tx *builder) (revision int64, err error, done bool) { //nolint:revive // done goes last: it says whether to look at the others
 	m := &member{plan: plan, tx: tx, outcome: make(chan outcome, 1)}
-	g.mu.Lock()
-	g.waiting.push(m)
-	if g.running < lanes {
-		g.running++
-		go g.run()
-	}
-	g.mu.Unlock()
+	g.traffic.enter(m)
 	select {
 	case o := <-m.outcome:
 		return o.revision, o.err, !o.alone
 	case <-ctx.Done():
-		g.mu.Lock()
-		g.waiting.remove(m)
-		g.mu.Unlock()
+		g.traffic.leave(m)
 		return 0, ctx.Err(), true
 	}
 }
 
-// run is one lane: it sends batches until nobody waits.
-func (g *groups) run() {
-	for {
+// take makes a batch of what waits, and returns how it is sent.
+func (g *groups) take(l *line[*member]) func() {
+	b := newBatch()
+	l.next(b.add)
+	return func() { g.settle(b, g.send(b)) }
+}
+
+// settle tells a batch's members what has become of it.
+func (g *groups) settle(b *batchOf, o outcome) {
+	if o.err == nil && !o.alone {
 		g.mu.Lock()
-		b := g.waiting.next()
-		if len(b.members) == 0 {
-			g.running--
-			g.mu.Unlock()
-			return
+		for _, m := range b.members {
+			g.proven.add(m.plan.Registration)
 		}
 		g.mu.Unlock()
-		o := g.send(b)
-		if o.err == nil && !o.alone {
-			g.mu.Lock()
-			for _, m := range b.members {
-				g.proven.add(m.plan.Registration)
-			}
-			g.mu.Unlock()
-		}
-		for _, m := range b.members {
-			m.outcome <- o
-		}
+	}
+	for _, m := range b.members {
+		m.outcome <- o
 	}
 }
 

@@ -104,13 +104,7 @@ func (f *fixture) commitAll(plans ...directory.Plan) (revisions []int64, errs []
 		all.Go(func() { revisions[i], errs[i] = f.store.Commit(f.t.Context(), p) })
 	}
 	f.wait(func() bool {
-		f.store.groups.mu.Lock()
-		defer f.store.groups.mu.Unlock()
-		n := 0
-		for _, row := range f.store.groups.waiting.rows {
-			n += len(row)
-		}
-		return n == len(plans)
+		return waits(f.store.groups.traffic) == len(plans)
 	})
 	close(f.gate)
 	all.Wait()
@@ -125,6 +119,15 @@ func (f *fixture) wait(done func() bool) {
 		}
 		<-time.After(time.Millisecond)
 	}
+}
+
+func waits[M waiter](t *traffic[M]) (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, row := range t.waiting.rows {
+		n += len(row)
+	}
+	return n
 }
 
 func (f *fixture) has(name string) bool {
@@ -217,12 +220,13 @@ func must(t *testing.T, f *fixture, plan directory.Plan) *builder {
 func TestEachAccountHasItsShareOfABatch(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	var l line
+	var l line[*member]
 	for _, p := range append(f.many("crowd", 500), f.plan("acme", "late.example.com", 0)) {
 		l.push(&member{plan: p, tx: must(t, f, p)})
 	}
-	first := l.next()
-	if !slices.ContainsFunc(first.members, func(m *member) bool { return accountOf(m) == "acme" }) {
+	first := newBatch()
+	l.next(first.add)
+	if !slices.ContainsFunc(first.members, func(m *member) bool { return m.account() == "acme" }) {
 		t.Errorf("the one bind of an account is not among the first %d, behind 500 of another's", len(first.members))
 	}
 	if n := len(first.ops); n > maxBatchOps || len(first.compares) > maxBatchOps || len(first.members) < 20 {

@@ -24,7 +24,7 @@ func (s *Store) Load(ctx context.Context, want directory.Want) (directory.View, 
 	if want.Count {
 		r.live(want.Tunnel, &view)
 	}
-	if err := r.run(ctx, s); err != nil {
+	if err := r.take(s.reads.read(ctx, want.Tunnel.Account, r.ops)); err != nil {
 		return view, err
 	}
 	if len(view.Levels) > 0 {
@@ -61,7 +61,7 @@ func (s *Store) Nearest(ctx context.Context, names []string) (directory.Endpoint
 }
 
 // reads gathers gets, which one transaction makes, and what is done with each
-// answer.
+// answer. Two of the same keys are the same get: none has options but its range.
 type reads struct {
 	ops      []clientv3.Op
 	takes    []func(kvs []*mvccpb.KeyValue) error
@@ -73,14 +73,27 @@ func (r *reads) get(key string, take func(kvs []*mvccpb.KeyValue) error, opts ..
 	r.takes = append(r.takes, take)
 }
 
+// run makes the gets, alone.
 func (r *reads) run(ctx context.Context, s *Store) error {
 	resp, err := s.txn(ctx, nil, r.ops, nil)
 	if err != nil {
 		return err
 	}
-	r.revision = resp.Header.Revision
+	a := answer{revision: resp.Header.Revision}
+	for _, op := range resp.Responses {
+		a.kvs = append(a.kvs, op.GetResponseRange().Kvs)
+	}
+	return r.take(a)
+}
+
+// take does with each answer what is to be done.
+func (r *reads) take(a answer) error {
+	if a.err != nil {
+		return a.err
+	}
+	r.revision = a.revision
 	for i, take := range r.takes {
-		if err := take(resp.Responses[i].GetResponseRange().Kvs); err != nil {
+		if err := take(a.kvs[i]); err != nil {
 			return err
 		}
 	}

@@ -26,6 +26,7 @@ const proposalDropped = "raft proposal dropped"
 type Store struct {
 	etcd   *clientv3.Client
 	groups *groups
+	reads  *readGroups
 }
 
 var _ directory.Store = (*Store)(nil)
@@ -33,9 +34,12 @@ var _ directory.Store = (*Store)(nil)
 // New returns a store on etcd.
 func New(etcd *clientv3.Client) *Store {
 	s := &Store{etcd: etcd}
-	s.groups = newGroups(s.txn)
+	s.groups, s.reads = newGroups(s.txn), newReadGroups(s.txn)
 	return s
 }
+
+// txnFunc runs one transaction.
+type txnFunc func(ctx context.Context, compares []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error)
 
 // txn runs one transaction.
 func (s *Store) txn(ctx context.Context, compares []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
