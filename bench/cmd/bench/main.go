@@ -20,12 +20,14 @@ import (
 
 	"github.com/dialback/dialback/bench/internal/binds"
 	"github.com/dialback/dialback/bench/internal/burst"
+	"github.com/dialback/dialback/bench/internal/failover"
 	"github.com/dialback/dialback/bench/internal/machine"
 	"github.com/dialback/dialback/bench/internal/routable"
 	"github.com/dialback/dialback/bench/internal/routes"
 	"github.com/dialback/dialback/bench/internal/scenario"
 	"github.com/dialback/dialback/bench/internal/sessions"
 	"github.com/dialback/dialback/bench/internal/throughput"
+	"github.com/dialback/dialback/bench/internal/watchers"
 )
 
 // runLimit bounds a scenario.
@@ -33,7 +35,7 @@ const runLimit = 5 * time.Minute
 
 // scenarios are all that there are, in the order in which they run.
 func scenarios() []scenario.Scenario {
-	return []scenario.Scenario{throughput.Scenario(), burst.Scenario(), binds.Scenario(), routes.Scenario(), routable.Scenario(), sessions.Scenario()}
+	return []scenario.Scenario{throughput.Scenario(), burst.Scenario(), binds.Scenario(), failover.Scenario(), watchers.Scenario(), routes.Scenario(), routable.Scenario(), sessions.Scenario()}
 }
 
 func main() {

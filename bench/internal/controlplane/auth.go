@@ -29,6 +29,7 @@ const (
 // Agent is who a session is, in auth's word.
 type Agent struct {
 	Account, ID string
+	Instance    []byte // of its process, 16 bytes; nil: a new one with each session
 	// MaxEndpoints is the account's limit; 0: it is not counted.
 	MaxEndpoints uint32
 }
@@ -70,8 +71,11 @@ func (p *Plane) issue(role, name string) (*tls.Certificate, error) {
 
 // Assert is what auth says of an agent's session at a connector with this name.
 func (p *Plane) Assert(a Agent, connector string) (*authv1.SignedAssertion, error) {
-	instance := make([]byte, 16)
-	_, _ = rand.Read(instance) // never fails: crypto/rand ends the process instead
+	instance := a.Instance
+	if instance == nil {
+		instance = make([]byte, 16)
+		_, _ = rand.Read(instance) // never fails: crypto/rand ends the process instead
+	}
 	raw, err := proto.Marshal(&authv1.Assertion{
 		AccountId: a.Account, TokenId: "0123456789abcdef", AgentId: a.ID, Instance: instance,
 		Connector: connector, ExpireTime: timestamppb.New(time.Now().Add(sessionLife)), MaxEndpoints: a.MaxEndpoints,
