@@ -97,14 +97,14 @@ func TestANameThatWaitsForItsAgentGoesToAnotherOfTheAccount(t *testing.T) {
 func TestAHolderIsNotTakenForDeadBehindAnOutage(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
-	r := d.start()
+	r := d.start(shortLease)
 	held := r.connector("c1")
 	ghost, pod := newAgent("acme"), newAgent("acme")
 	name := held.bind(ghost, "s1", newTunnel(), "app.example.com")
 	r.stop()
 	held.gone()
 
-	r = d.start()
+	r = d.start(shortLease)
 	rival := r.connector("c2")
 	rival.keepBeating()
 	if _, err := rival.tryBind(pod, "s2", newTunnel(), "app.example.com"); !errors.Is(err, errInUse) {
@@ -127,7 +127,7 @@ func TestAHolderIsNotTakenForDeadBehindAnOutage(t *testing.T) {
 func TestADeadConnectorsNamesAreFreeForTheAccount(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
-	r := d.start()
+	r := d.start(shortLease)
 	held, rival := r.connector("c1"), r.connector("c2")
 	rival.keepBeating()
 	held.bind(newAgent("acme"), "s1", newTunnel(), "app.example.com")

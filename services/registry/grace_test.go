@@ -85,7 +85,7 @@ func TestAnOutageOfAllRegistriesFreesNothing(t *testing.T) {
 	t.Parallel()
 	const grace = 3 * time.Second
 	d := deploy(t)
-	r := d.start(graceOf(grace))
+	r := d.start(shortLease, graceOf(grace))
 	c := r.connector("c1")
 	b := c.bind(newAgent("acme"), "s1", newTunnel(), "app.example.com")
 
@@ -115,7 +115,7 @@ func TestAnOutageOfAllRegistriesFreesNothing(t *testing.T) {
 	})
 	testkit.Eventually(t, limit, func() bool { return refused.Load() > 0 }, "nobody asks")
 	r.stop()
-	<-time.After(3 * 2 * time.Second) // 2 s is the lease
+	<-time.After(3 * shortTTL)
 	resp, err := d.etcd.Get(c.ctx(), "/dialback/registry/state/attach/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil || resp.Count != 0 {
 		t.Errorf("the lease does not run out: %d attachments, %v", resp.Count, err)
@@ -124,7 +124,7 @@ func TestAnOutageOfAllRegistriesFreesNothing(t *testing.T) {
 		t.Error("the rival did not ask meanwhile")
 	}
 
-	r = d.start(graceOf(grace))
+	r = d.start(shortLease, graceOf(grace))
 	rival.Store(r.connector("c2"))
 	before := refused.Load()
 	<-time.After(grace / 3) // nobody is there yet

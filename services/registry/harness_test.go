@@ -107,7 +107,7 @@ type instance struct {
 func (d *deployment) start(change ...func(*registry.Config)) *instance {
 	d.t.Helper()
 	config := registry.Default(domain)
-	config.LeaseTTL = 2 * time.Second
+	config.LeaseTTL = time.Minute // a connector that does not beat stays for as long as a test takes
 	for _, f := range change {
 		f(&config)
 	}
@@ -163,6 +163,12 @@ func (i *instance) node(role, name string) *node {
 		nodes: registryv1.NewNodeServiceClient(conn), directory: registryv1.NewDirectoryServiceClient(conn),
 	}
 }
+
+// shortTTL is the lease of tests that wait for its end. Those who do not beat have
+// as long for what they do before.
+const shortTTL = 4 * time.Second
+
+func shortLease(c *registry.Config) { c.LeaseTTL = shortTTL }
 
 // connector returns a registered connector that does not beat.
 func (i *instance) connector(name string) *node {

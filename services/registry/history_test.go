@@ -92,7 +92,7 @@ func TestTheHistoryOfAName(t *testing.T) {
 // attachments are gone, and whose it was.
 func TestASessionThatSomebodyEndedIsInTheHistory(t *testing.T) {
 	t.Parallel()
-	r := deploy(t).start(longLease)
+	r := deploy(t).start()
 	c := r.connector("c1")
 	own, stranger := r.user("read-only@acme").follow(t, &registryv1.WatchTunnelsRequest{Kind: "session"}), r.user("read-only@other").follow(t, &registryv1.WatchTunnelsRequest{Kind: "session"})
 	b := c.bind(newAgent("acme"), "s1", newTunnel(), "app.example.com")

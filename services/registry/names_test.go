@@ -3,10 +3,8 @@ package registry_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	registryv1 "github.com/dialback/dialback/api/gen/dialback/registry/v1"
-	"github.com/dialback/dialback/services/registry"
 )
 
 func (u *user) inspect(name string) *registryv1.InspectNameResponse {
@@ -21,7 +19,7 @@ func (u *user) inspect(name string) *registryv1.InspectNameResponse {
 // The most specific reservation governs a name, and is shown to whom it belongs.
 func TestANameIsInspected(t *testing.T) {
 	t.Parallel()
-	r := deploy(t).start(longLease)
+	r := deploy(t).start()
 	acme, other := r.user("operator@acme"), r.user("read-only@other")
 	if found := acme.inspect("a.dev.example.com"); found.GetClaim() != nil || found.GetReservation() != nil || found.GetForbidden() != "" {
 		t.Errorf("a free one: %v", found)
@@ -60,7 +58,7 @@ func TestANameIsInspected(t *testing.T) {
 // A random name is kept for its agent, and says so.
 func TestAParkedNameIsInspected(t *testing.T) {
 	t.Parallel()
-	r := deploy(t).start(longLease)
+	r := deploy(t).start()
 	c := r.connector("c1")
 	b := c.bind(newAgent("acme"), "s1", newTunnel(), "")
 	if err := c.release(b); err != nil {
@@ -74,7 +72,7 @@ func TestAParkedNameIsInspected(t *testing.T) {
 
 func TestAPoolIsInspectedWithItsMembers(t *testing.T) {
 	t.Parallel()
-	r := deploy(t).start(longLease)
+	r := deploy(t).start()
 	c := r.connector("c1")
 	agents := map[string]bool{}
 	for range 2 {
@@ -99,6 +97,3 @@ func TestAPoolIsInspectedWithItsMembers(t *testing.T) {
 		t.Errorf("to another account: %v", found)
 	}
 }
-
-// longLease is for tests whose connectors do not beat.
-func longLease(c *registry.Config) { c.LeaseTTL = time.Minute }

@@ -49,7 +49,7 @@ func TestNodeIDs(t *testing.T) {
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	d := deploy(t)
-	one, two := d.start(), d.start()
+	one, two := d.start(shortLease), d.start(shortLease)
 	c := one.connector("c1")
 	elsewhere := c.through(two, tlsconf.RoleConnector)
 	watch := one.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
@@ -66,7 +66,7 @@ func TestHeartbeats(t *testing.T) {
 	if err := stranger.beat(ready); !errors.Is(err, errNoNode) {
 		t.Errorf("a heartbeat for a lease that is not the node's: %v", err)
 	}
-	// The lease runs out: two seconds without a heartbeat.
+	// The lease runs out: shortTTL without a heartbeat.
 	watch.until(func(ch *registryv1.Change) bool { return ch.GetNodeRemoved().GetId() == c.id })
 	if err := c.beat(ready); !errors.Is(err, errNoNode) {
 		t.Errorf("a heartbeat behind the lease's end: %v", err)
@@ -85,7 +85,7 @@ func TestHeartbeats(t *testing.T) {
 // keep its lease alive.
 func TestNobodyKeepsAnothersLeaseAlive(t *testing.T) {
 	t.Parallel()
-	r := deploy(t).start()
+	r := deploy(t).start(shortLease)
 	c1, c2 := r.connector("c1"), r.connector("c2")
 	defer c1.keepBeating()()
 	w := r.node(tlsconf.RoleFrontdoor, "f1").watch(nil)
@@ -135,7 +135,7 @@ func TestDeregister(t *testing.T) {
 // a break, what it does not name is over, and sync says that this is all.
 func TestRegisteringAgain(t *testing.T) {
 	t.Parallel()
-	r := deploy(t).start()
+	r := deploy(t).start(shortLease)
 	c, f := r.connector("c1"), r.node(tlsconf.RoleFrontdoor, "f1")
 	kept := c.bind(newAgent("acme"), "s1", newTunnel(), "kept.example.com")
 	left := c.bind(newAgent("acme"), "s2", newTunnel(), "left.example.com")
@@ -167,7 +167,7 @@ func TestRegisteringAgain(t *testing.T) {
 // claim stays its agent's for the grace.
 func TestALeaseRunsOut(t *testing.T) {
 	t.Parallel()
-	r := deploy(t).start()
+	r := deploy(t).start(shortLease)
 	c, f := r.connector("c1"), r.node(tlsconf.RoleFrontdoor, "f1")
 	a, tunnel := newAgent("acme"), newTunnel()
 	b := c.bind(a, "s1", tunnel, "app.example.com")
