@@ -24,8 +24,9 @@ import (
 const (
 	// Domain is the deployment's.
 	Domain = "bench.example"
-	// startLimit is how long a program has to get ready.
-	startLimit = 2 * time.Minute
+	// startLimit is how long a program has to get ready: a registry reads all that
+	// there is, which may be a million routes.
+	startLimit = 3 * time.Minute
 )
 
 // Config says where the programs are.
