@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	ownershipOperations = flag.Int("ownership.operations", 3_000, "how many operations the ownership test does")
+	ownershipOperations = flag.Int("ownership.operations", 2_500, "how many operations the ownership test does")
 	ownershipSeed       = flag.Uint64("ownership.seed", 0, "its seed; 0: a random one")
 )
 
