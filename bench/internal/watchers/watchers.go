@@ -63,7 +63,10 @@ func measure(ctx context.Context, env scenario.Env) (report.Section, error) {
 		}
 		table.Rows = append(table.Rows, []string{s.name, fmt.Sprintf("%.0f", f.rate), fmt.Sprintf("%.2f", f.cores), ms(0.5), ms(0.99)})
 	}
-	section.Goals = []report.Goal{{Name: "watchers-100-cores", Value: all[1].cores - all[0].cores, Limit: 1, AtMost: true}}
+	section.Goals = []report.Goal{
+		{Name: "watchers-100-cores", Value: all[1].cores - all[0].cores, Limit: 1, AtMost: true},
+		{Name: "watchers-beside-slow-p99-ms", Value: scenario.Percentile(all[2].delays, 0.99).Seconds() * 1e3, Limit: 25, AtMost: true},
+	}
 	section.Tables = []report.Table{table}
 	return section, nil
 }
