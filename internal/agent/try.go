@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	agentv1 "github.com/dialback/dialback/api/gen/dialback/agent/v1"
 	"github.com/dialback/dialback/internal/agent/session"
 	"github.com/dialback/dialback/internal/agent/state"
 )
@@ -29,7 +28,7 @@ func Try(ctx context.Context, config Config) error {
 	}
 	defer r.stop(false)
 	to := session.Target{Address: a.config.Address, ServerName: r.controlName(), Pins: a.config.Pins}
-	s, err := session.Open(ctx, to, r.auth(), deaf{})
+	s, err := session.Open(ctx, to, r.auth(), session.Deaf{})
 	var connect *session.ConnectError
 	switch {
 	case err == nil:
@@ -43,13 +42,3 @@ func Try(ctx context.Context, config Config) error {
 	}
 	return err
 }
-
-// deaf hears nothing of a session.
-type deaf struct{}
-
-func (deaf) Dial(s *session.Session, d *agentv1.Dial) {
-	s.ProxyFailed(d.GetTicket(), agentv1.FailReason_FAIL_REASON_LIMIT)
-}
-func (deaf) TunnelClosed(*session.Session, *agentv1.TunnelClosed) {}
-func (deaf) GoAway(*session.Session, *agentv1.GoAway)             {}
-func (deaf) Connectors(*session.Session, *agentv1.Connectors)     {}

@@ -149,7 +149,7 @@ func (a *agents) add(ctx context.Context) error {
 	instance := make([]byte, 16)
 	_, _ = cryptorand.Read(instance) // never fails: crypto/rand ends the process instead
 	s, err := session.Open(ctx, session.Target{Address: a.connector.Agents, ServerName: a.connector.ServerName, Pins: []tlsconf.Pin{a.connector.Pin}},
-		&agentv1.Auth{AgentVersion: "bench", Authtoken: a.token, Instance: instance}, quiet{})
+		&agentv1.Auth{AgentVersion: "bench", Authtoken: a.token, Instance: instance}, session.Deaf{})
 	if err != nil {
 		return fmt.Errorf("open a session: %w", err)
 	}
@@ -199,14 +199,6 @@ func (a *agents) close() {
 	}
 	all.Wait()
 }
-
-// quiet is an agent that no visitor comes to.
-type quiet struct{}
-
-func (quiet) Dial(*session.Session, *agentv1.Dial)                 {}
-func (quiet) TunnelClosed(*session.Session, *agentv1.TunnelClosed) {}
-func (quiet) GoAway(*session.Session, *agentv1.GoAway)             {}
-func (quiet) Connectors(*session.Session, *agentv1.Connectors)     {}
 
 func pause(ctx context.Context, d time.Duration) error {
 	select {

@@ -126,7 +126,7 @@ func (b *binder) bind(ctx context.Context, req *agentv1.ReqTunnel) error {
 	defer cancel()
 	if b.session == nil || b.session.Err() != nil {
 		to := session.Target{Address: b.c.TLS, ServerName: "control." + Domain, Pins: []tlsconf.Pin{b.pin}}
-		s, err := session.Open(ctx, to, b.auth, deaf{})
+		s, err := session.Open(ctx, to, b.auth, session.Deaf{})
 		if err != nil {
 			return err
 		}
@@ -165,13 +165,3 @@ func (b *binder) more(t *testing.T, n int) {
 		return nil
 	}))
 }
-
-// deaf hears nothing of a session.
-type deaf struct{}
-
-func (deaf) Dial(s *session.Session, d *agentv1.Dial) {
-	s.ProxyFailed(d.GetTicket(), agentv1.FailReason_FAIL_REASON_LIMIT)
-}
-func (deaf) TunnelClosed(*session.Session, *agentv1.TunnelClosed) {}
-func (deaf) GoAway(*session.Session, *agentv1.GoAway)             {}
-func (deaf) Connectors(*session.Session, *agentv1.Connectors)     {}
