@@ -72,7 +72,7 @@ func measure(ctx context.Context, env scenario.Env) (report.Section, error) {
 }
 
 func (f found) row() []string {
-	row := []string{fmt.Sprintf("%.0f", f.rate), fmt.Sprintf("%.1f", f.p50.Seconds()*1e3), fmt.Sprintf("%.1f", f.p99.Seconds()*1e3)}
+	row := []string{fmt.Sprintf("%.0f", f.rate), report.Milliseconds(f.p50), report.Milliseconds(f.p99)}
 	for _, v := range []float64{f.registry, f.etcd, f.load} {
 		row = append(row, fmt.Sprintf("%.2f", v))
 	}
@@ -90,7 +90,7 @@ func measureKind(ctx context.Context, env scenario.Env, dir string, k kind) (f f
 		return f, err
 	}
 	defer func() { err = errors.Join(err, c.Kill(), plane.Alive()) }()
-	tunnels, err := tunnelsOf(plane, k)
+	tunnels, err := plane.Tunnels(controlplane.Crowd{Size: agents, Accounts: k.accounts, MaxEndpoints: k.limit, Prefix: "b"}, "c1")
 	if err != nil {
 		return f, err
 	}
@@ -121,24 +121,6 @@ func measureKind(ctx context.Context, env scenario.Env, dir string, k kind) (f f
 		return f, err
 	}
 	return after.since(before, l.times()), nil
-}
-
-// tunnelsOf are tunnels of agents that each have one.
-func tunnelsOf(plane *controlplane.Plane, k kind) ([]controlplane.Tunnel, error) {
-	tunnels := make([]controlplane.Tunnel, agents)
-	for i := range tunnels {
-		assertion, err := plane.Assert(controlplane.Agent{
-			Account: fmt.Sprintf("account-%d", i%k.accounts), ID: "agent-" + controlplane.RandomHex(16), MaxEndpoints: k.limit,
-		}, "c1")
-		if err != nil {
-			return nil, err
-		}
-		tunnels[i] = controlplane.Tunnel{
-			Assertion: assertion, ID: controlplane.RandomHex(16), Session: "s-" + controlplane.RandomHex(8),
-			Hostname: fmt.Sprintf("b%d.%s", i, controlplane.Domain),
-		}
-	}
-	return tunnels, nil
 }
 
 // load binds tunnels as fast as they are taken.

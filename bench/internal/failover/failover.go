@@ -75,16 +75,15 @@ func comeBack(ctx context.Context, plane *controlplane.Plane, c *controlplane.Co
 		return section, err
 	}
 	slowest := scenario.Percentile(probes, 0.99)
-	milliseconds := func(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1e3) }
 	return report.Section{
 		Scenario: name,
 		Goals:    []report.Goal{{Name: "failover-100000-seconds", Value: all.Seconds(), Limit: 20, AtMost: true}},
 		Tables: []report.Table{{
 			Header: []string{"", "p50 ms", "p99 ms"},
 			Rows: [][]string{
-				{"an agent that comes back", milliseconds(scenario.Percentile(took, 0.5)), milliseconds(scenario.Percentile(took, 0.99))},
-				{"another account's agent", milliseconds(scenario.Percentile(probes, 0.5)), milliseconds(slowest)},
-				{"etcd's worst pause", "", milliseconds(pause)},
+				{"an agent that comes back", report.Milliseconds(scenario.Percentile(took, 0.5)), report.Milliseconds(scenario.Percentile(took, 0.99))},
+				{"another account's agent", report.Milliseconds(scenario.Percentile(probes, 0.5)), report.Milliseconds(slowest)},
+				{"etcd's worst pause", "", report.Milliseconds(pause)},
 			},
 		}},
 	}, nil

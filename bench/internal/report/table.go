@@ -1,7 +1,9 @@
 package report
 
 import (
+	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -45,3 +47,6 @@ func writeRow(b *strings.Builder, row []string, widths []int) {
 	}
 	b.WriteString(" |\n")
 }
+
+// Milliseconds is a cell: the milliseconds, to a tenth.
+func Milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1e3) }

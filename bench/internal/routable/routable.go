@@ -30,6 +30,8 @@ const (
 	askAgain = time.Millisecond
 )
 
+var crowd = controlplane.Crowd{Size: int((warmUp + run).Seconds() * perSecond), Accounts: 64, Prefix: "r"}
+
 // Scenario returns this measurement.
 func Scenario() scenario.Scenario {
 	return scenario.Scenario{Name: name, Group: scenario.Scale, Run: measure}
@@ -55,29 +57,13 @@ func measure(ctx context.Context, env scenario.Env) (section report.Section, err
 		}
 		l.frontdoors = append(l.frontdoors, f)
 	}
-	if l.tunnels, err = tunnels(plane); err != nil {
+	if l.tunnels, err = plane.Tunnels(crowd, "c1"); err != nil {
 		return section, err
 	}
 	if err := l.run(ctx); err != nil {
 		return section, err
 	}
 	return l.section(), nil
-}
-
-// tunnels are signed for before the load begins: auth's work is not the registry's.
-func tunnels(plane *controlplane.Plane) ([]controlplane.Tunnel, error) {
-	list := make([]controlplane.Tunnel, int((warmUp+run).Seconds()*perSecond))
-	for i := range list {
-		assertion, err := plane.Assert(controlplane.Agent{Account: "account-" + fmt.Sprint(i%64), ID: controlplane.RandomHex(16)}, "c1")
-		if err != nil {
-			return nil, err
-		}
-		list[i] = controlplane.Tunnel{
-			Assertion: assertion, ID: controlplane.RandomHex(16), Session: controlplane.RandomHex(16),
-			Hostname: fmt.Sprintf("r%d.%s", i, controlplane.Domain),
-		}
-	}
-	return list, nil
 }
 
 // load binds tunnels at a steady rate, whatever becomes of those before.
@@ -99,27 +85,9 @@ func (l *load) stop() {
 
 // run ends with the last bind, or the first that fails.
 func (l *load) run(ctx context.Context) error {
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	var all sync.WaitGroup
-	began := time.Now()
-	for i := range l.tunnels {
-		due := began.Add(time.Duration(i) * time.Second / perSecond)
-		select {
-		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
-			all.Wait()
-			return context.Cause(ctx)
-		}
-		measured := due.Sub(began) >= warmUp && i%followed == 0
-		all.Go(func() {
-			if err := l.follow(ctx, l.tunnels[i], measured); err != nil {
-				fail(err)
-			}
-		})
-	}
-	all.Wait()
-	return context.Cause(ctx)
+	return scenario.Steady(ctx, len(l.tunnels), perSecond, func(ctx context.Context, i int) error {
+		return l.follow(ctx, l.tunnels[i], i >= int(warmUp.Seconds())*perSecond && i%followed == 0)
+	})
 }
 
 // follow binds one tunnel and waits for every frontdoor.
@@ -170,14 +138,14 @@ func knows(ctx context.Context, f *controlplane.Frontdoor, hostname string) erro
 }
 
 func (l *load) section() report.Section {
-	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1e3) }
 	table := report.Table{Header: []string{"500 binds a second, 4 frontdoors", "p50 ms", "p99 ms", "worst ms"}}
 	for _, row := range []struct {
 		what string
 		took []time.Duration
 	}{{"from the request to its acknowledgement", l.bound}, {"from there until all frontdoors know the way", l.routable}} {
 		table.Rows = append(table.Rows, []string{row.what,
-			ms(scenario.Percentile(row.took, 0.5)), ms(scenario.Percentile(row.took, 0.99)), ms(scenario.Percentile(row.took, 1))})
+			report.Milliseconds(scenario.Percentile(row.took, 0.5)),
+			report.Milliseconds(scenario.Percentile(row.took, 0.99)), report.Milliseconds(scenario.Percentile(row.took, 1))})
 	}
 	return report.Section{
 		Scenario: name,

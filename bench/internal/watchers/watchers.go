@@ -23,6 +23,8 @@ const (
 	run       = 10 * time.Second
 )
 
+var crowd = controlplane.Crowd{Size: int(run.Seconds() * perSecond), Accounts: 64, Prefix: "w"}
+
 // Scenario returns this measurement.
 func Scenario() scenario.Scenario {
 	return scenario.Scenario{Name: name, Group: scenario.Scale, Run: measure}
@@ -58,10 +60,8 @@ func measure(ctx context.Context, env scenario.Env) (report.Section, error) {
 			return section, fmt.Errorf("%s: %w", s.name, err)
 		}
 		all = append(all, f)
-		ms := func(share float64) string {
-			return fmt.Sprintf("%.1f", scenario.Percentile(f.delays, share).Seconds()*1e3)
-		}
-		table.Rows = append(table.Rows, []string{s.name, fmt.Sprintf("%.0f", f.rate), fmt.Sprintf("%.2f", f.cores), ms(0.5), ms(0.99)})
+		table.Rows = append(table.Rows, []string{s.name, fmt.Sprintf("%.0f", f.rate), fmt.Sprintf("%.2f", f.cores),
+			report.Milliseconds(scenario.Percentile(f.delays, 0.5)), report.Milliseconds(scenario.Percentile(f.delays, 0.99))})
 	}
 	section.Goals = []report.Goal{
 		{Name: "watchers-100-cores", Value: all[1].cores - all[0].cores, Limit: 1, AtMost: true},
@@ -82,7 +82,7 @@ func measureSetting(ctx context.Context, env scenario.Env, dir string, s setting
 		return f, err
 	}
 	defer func() { err = errors.Join(err, c.Kill(), plane.Alive()) }()
-	tunnels, err := tunnelsOf(plane)
+	tunnels, err := plane.Tunnels(crowd, "c1")
 	if err != nil {
 		return f, err
 	}
@@ -112,42 +112,16 @@ func measureSetting(ctx context.Context, env scenario.Env, dir string, s setting
 	return f, errors.Join(err, group.Wait())
 }
 
-// tunnelsOf are signed for before the load begins.
-func tunnelsOf(plane *controlplane.Plane) ([]controlplane.Tunnel, error) {
-	list := make([]controlplane.Tunnel, int(run.Seconds()*perSecond))
-	for i := range list {
-		assertion, err := plane.Assert(controlplane.Agent{Account: fmt.Sprintf("account-%d", i%64), ID: controlplane.RandomHex(16)}, "c1")
-		if err != nil {
-			return nil, err
-		}
-		list[i] = controlplane.Tunnel{
-			Assertion: assertion, ID: controlplane.RandomHex(16), Session: controlplane.RandomHex(16),
-			Hostname: fmt.Sprintf("w%d.%s", i, controlplane.Domain),
-		}
-	}
-	return list, nil
-}
-
 // bindSteadily binds at a steady rate, whatever becomes of those before, and
 // returns when each was answered.
 func bindSteadily(ctx context.Context, c *controlplane.Connector, tunnels []controlplane.Tunnel) (map[string]time.Time, error) {
 	answered := make([]time.Time, len(tunnels))
-	all, ctx := errgroup.WithContext(ctx)
-	begun := time.Now()
-	for i, t := range tunnels {
-		due := begun.Add(time.Duration(i) * time.Second / perSecond)
-		select {
-		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
-			return nil, errors.Join(all.Wait(), ctx.Err())
-		}
-		all.Go(func() error {
-			_, err := c.Bind(ctx, t)
-			answered[i] = time.Now()
-			return err
-		})
-	}
-	if err := all.Wait(); err != nil {
+	err := scenario.Steady(ctx, len(tunnels), perSecond, func(ctx context.Context, i int) error {
+		_, err := c.Bind(ctx, tunnels[i])
+		answered[i] = time.Now()
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	times := make(map[string]time.Time, len(tunnels))
